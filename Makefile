@@ -1,0 +1,44 @@
+# `make demo` and `make test` install what they need first.
+.PHONY: help demo test check lint format bench soak system venv lock schema clean
+
+help:
+	@echo "make demo    database, broker, agent and a simulated fleet on this machine; opens the console"
+	@echo "             ARGS=\"--headless --seconds 20\" prints a summary instead"
+	@echo "make test    all tests (under 10 minutes)      make check   lint, types, tests"
+	@echo "make soak    the fault tests, long             make bench   measurements, printed and saved"
+
+demo: venv
+	@.venv/bin/python -m stack.demo $(ARGS)
+
+test: venv
+	@.venv/bin/python -m pytest $(ARGS)
+
+check: lint test
+
+lint: venv
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+format: venv
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+bench: venv
+	@.venv/bin/python -m bench $(ARGS)
+
+soak: venv
+	@IOT_SOAK=1 .venv/bin/python -m pytest tests/test_faults.py $(ARGS)
+
+system:
+	@scripts/system-packages
+
+venv: system
+	@scripts/python-packages
+
+lock: venv
+	@.venv/bin/python -m pip install --quiet uv
+	@scripts/compile-requirements --upgrade
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,73 @@
+"""A message through broker and table, again and again: liveness is progress, not "connected"."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import orjson
+import structlog
+
+from agent.ingest.decode import moment
+from agent.ingest.delivery import message_hash
+from agent.ingest.topics import TopicTemplate
+from probes.broker import BrokerError, BrokerLogin, publish
+from store import telemetry
+from store.db import Db
+from store.deadline import within
+from store.errors import StoreError, TooSlow
+
+log = structlog.get_logger()
+POLL_SECONDS = 0.1
+PLATFORM_TENANT_ID = 0
+
+
+@dataclass(slots=True)
+class CanaryHealth:
+    """Result of the last round. round_trip_ms is set after a success; error names the part that failed."""
+
+    round_trip_ms: float | None = None
+    at: float | None = None
+    error: str | None = None
+
+
+class Canary:
+    """Publishes as tenant "platform", device "canary", with its own time, so that its row has a known key."""
+
+    def __init__(
+        self, db: Db, login: BrokerLogin, template: TopicTemplate, agent_id: str, bucket_seconds: int, timeout: float
+    ) -> None:
+        self.health = CanaryHealth()
+        self._db = db
+        self._login = login
+        self._topic = template.topic("platform", "canary", "up")
+        self._agent_id = agent_id
+        self._bucket_seconds = bucket_seconds
+        self._timeout = timeout
+
+    async def run(self, interval: float) -> None:
+        while True:
+            await self.round()
+            await asyncio.sleep(interval)
+
+    async def round(self) -> None:
+        """One message there and back; the result is in health."""
+        began = time.time()
+        payload = orjson.dumps({"ts": began, "agent": self._agent_id})
+        error = None
+        try:
+            await publish(self._login, self._topic, payload, self._timeout)
+            await within(self._timeout, self._arrival(began, message_hash(self._topic, payload)))
+        except BrokerError as failure:
+            error = f"publish: {failure}"
+        except TooSlow:
+            error = f"no row within {self._timeout:.0f} s"
+        except StoreError as failure:
+            error = f"read back: {failure}"
+        if error != self.health.error:
+            log.info("canary arrives again") if error is None else log.error("canary lost", error=error)
+        self.health = CanaryHealth(None if error else (time.time() - began) * 1000, time.time(), error)
+
+    async def _arrival(self, sent_at: float, msg_hash: int) -> None:
+        bucket = moment(sent_at // self._bucket_seconds * self._bucket_seconds)
+        while not await telemetry.holds(self._db, PLATFORM_TENANT_ID, [bucket], msg_hash):
+            await asyncio.sleep(POLL_SECONDS)

@@ -1,0 +1,234 @@
+"""Wires the parts of the agent, runs them, and stops them without losing what was received."""
+
+import asyncio
+import gc
+import os
+import secrets
+import signal
+import time
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+
+import structlog
+
+from agent.canary import Canary
+from agent.config import ConfigError, Settings
+from agent.heartbeat import Heartbeat, load_horizon, save_horizon
+from agent.ingest.decode import Limits
+from agent.ingest.inbox import Inbox
+from agent.ingest.link import Dial, Link, tls_dial
+from agent.ingest.pipeline import Pipeline
+from agent.ingest.places import Places
+from agent.ingest.redelivery import first_horizon
+from agent.ingest.session import SessionOptions
+from agent.ingest.spool import Spool, SpoolError
+from agent.ingest.topics import TopicTemplate
+from agent.ingest.writer import Names, Writer
+from agent.report import Observed, Spooled
+from agent.supervise import supervise
+from agent.systemd import Notifier
+from agent.upkeep import Upkeep
+from agent.web import Web
+from probes.broker import BrokerLogin
+from probes.host import Host
+from probes.tls import verifying_context
+from store.db import Db, connected
+from store.errors import Misconfigured
+
+log = structlog.get_logger()
+VERSION = version("iot-console")
+STUCK_SECONDS = 120.0  # on top of the write timeout, before the watchdog is let go
+
+
+class Daemon:
+    """All parts, built from settings. Opens nothing; run() does."""
+
+    def __init__(self, settings: Settings, names: Names, db: Db, dial: Dial) -> None:
+        ingest, agent = settings.ingest, settings.agent
+        template = TopicTemplate(settings.mqtt.topic_template)
+        self._settings = settings
+        self._notifier = Notifier()
+        self._host = Host(agent.state_dir)
+        saved = load_horizon(agent.state_dir)
+        self._horizon = first_horizon(time.time(), saved, settings.mqtt.broker_memory_seconds)
+        self._spool = Spool(agent.state_dir / "spool.sqlite", settings.spool.max_bytes)
+        self._inbox = Inbox(ingest.batch_rows, ingest.batch_bytes, ingest.linger_ms / 1000)
+        places = Places(db, ingest.unknown_devices)
+        writer = Writer(db, names, template, ingest.raw_channels, limits(settings), places)
+        self._pipeline = Pipeline(self._inbox, writer, self._spool, ingest.write_timeout_seconds)
+        address = f"{settings.mqtt.host}:{settings.mqtt.port}"
+        self._link = Link(dial, address, session_options(settings), self._pipeline, self._horizon, saved is not None)
+        self._upkeep = Upkeep(db, agent.id, ingest)
+        self._canary = _canary(settings, db, template)
+        self._heartbeat = Heartbeat(
+            db, agent.id, VERSION, self.observe, self._horizon, agent.state_dir, self._notifier,
+            ingest.write_timeout_seconds + STUCK_SECONDS,
+        )  # fmt: skip
+
+    def observe(self) -> Observed:
+        """The state of everything, now. Called from the web thread too: it only reads."""
+        spool = self._spool
+        return Observed(
+            now=time.time(),
+            host=self._host.sample(),
+            count=self._pipeline.accounting,
+            ingest=self._pipeline.health,
+            link=self._link.health,
+            spool=Spooled(spool.rows, spool.bytes, spool.max_bytes),
+            canary=self._canary.health if self._canary else None,
+            write_p95_ms=self._pipeline.latency.p95_ms(),
+            upkeep_error=self._upkeep.health.error,
+            confirmed=self._link.confirmed,
+            unsettled_for=self._pipeline.unsettled_for(),
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set, then until everything received is stored or agent.drain_seconds are over."""
+        settings = self._settings
+        if self._spool.set_aside is not None:
+            log.critical("the spool was damaged and has been set aside", path=str(self._spool.set_aside))
+        async with asyncio.TaskGroup() as group:
+            link = group.create_task(self._link.run(), name="link")
+            pipeline = group.create_task(self._pipeline.run(self._link.ack), name="pipeline")
+            others = [
+                group.create_task(self._pipeline.recover(), name="recover"),
+                group.create_task(supervise("upkeep", self._upkeep.run), name="upkeep"),
+                group.create_task(supervise("heartbeat", self._beat), name="heartbeat"),
+            ]
+            if self._canary is not None:
+                canary = self._canary
+                others.append(
+                    group.create_task(
+                        supervise("canary", lambda: canary.run(settings.canary.interval_seconds)), name="canary"
+                    )
+                )
+            spare_the_collector()
+            self._notifier.send("READY=1")
+            log.info("agent started", version=VERSION, database=str(settings.target))
+            await stop.wait()
+            self._notifier.send("STOPPING=1")
+            for task in others:
+                task.cancel()
+            await self._drain(pipeline)
+            self._link.disconnect()
+            link.cancel()
+        await self._heartbeat.tick()
+        save_horizon(settings.agent.state_dir, self._horizon)
+        self._spool.close()
+        count = self._pipeline.accounting
+        log.info("agent stopped", **count.as_dict(), unsettled=count.unsettled())
+
+    async def _beat(self) -> None:
+        await self._heartbeat.run(self._settings.agent.heartbeat_seconds)
+
+    async def _drain(self, pipeline: "asyncio.Task[None]") -> None:
+        """Take no more and store what we hold; what does not make it stays unacknowledged at the broker."""
+        self._link.stop_reading()
+        self._inbox.close()
+        done, _ = await asyncio.wait([pipeline], timeout=self._settings.agent.drain_seconds)
+        if not done:
+            log.warning("stopping with messages unacknowledged", messages=self._pipeline.pending())
+            pipeline.cancel()
+
+
+async def serve(settings: Settings, dial: Dial | None = None) -> None:
+    """Run an agent until SIGTERM or SIGINT. dial: how to reach the broker, for benchmarks; by default over TLS.
+
+    Raises:
+        ConfigError: something in the settings turned out to be unusable on this machine.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    _make_state_dir(settings)
+    names = Names(settings.agent.id, f"{os.getpid()}-{secrets.token_hex(3)}")
+    async with AsyncExitStack() as stack:
+        try:
+            db = await stack.enter_async_context(
+                connected(settings.target, names.session_name, settings.database.pool_size)
+            )
+        except Misconfigured as error:
+            raise ConfigError(f"database.ca_file: {error}") from error
+        try:
+            daemon = Daemon(settings, names, db, dial or _tls_dial(settings))
+        except SpoolError as error:
+            raise ConfigError(f"agent.state_dir: {error}") from error
+        if settings.http.port:
+            stack.callback(_start_web(settings, daemon).stop)
+        await daemon.run(stop)
+
+
+def spare_the_collector() -> None:
+    """A batch makes thousands of tuples that die by reference count; looking for cycles among them costs an eighth
+    of the CPU. What exists now lives as long as the process."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
+
+
+def limits(settings: Settings) -> Limits:
+    ingest = settings.ingest
+    return Limits(
+        max_payload=ingest.max_payload_bytes,
+        max_depth=ingest.max_depth,
+        bucket_seconds=ingest.bucket_seconds,
+        max_past=ingest.max_past_hours * 3600,
+        max_future=ingest.max_future_minutes * 60,
+        timestamp_keys=ingest.timestamp_keys,
+        sequence_keys=ingest.sequence_keys,
+    )
+
+
+def session_options(settings: Settings) -> SessionOptions:
+    mqtt = settings.mqtt
+    return SessionOptions(
+        client_id=mqtt.client_id or f"iot-agent-{settings.agent.id}",
+        username=mqtt.username,
+        password=mqtt.password.get_secret_value(),
+        topic_filter=TopicTemplate(mqtt.topic_template).filter,
+        receive_maximum=mqtt.receive_maximum,
+        max_packet=mqtt.max_packet_bytes,
+        buffer_limit=mqtt.buffer_bytes,
+        keepalive=mqtt.keepalive_seconds,
+        session_expiry=int(mqtt.session_expiry_days * 86_400),
+    )
+
+
+def _tls_dial(settings: Settings) -> Dial:
+    mqtt = settings.mqtt
+    name = mqtt.tls_name or mqtt.host
+    try:
+        return tls_dial(mqtt.host, mqtt.port, verifying_context(mqtt.ca_file, name), name)
+    except OSError as error:
+        raise ConfigError(f"mqtt.ca_file: cannot use {mqtt.ca_file}: {error.strerror or error}") from error
+
+
+def _canary(settings: Settings, db: Db, template: TopicTemplate) -> Canary | None:
+    canary, mqtt = settings.canary, settings.mqtt
+    if canary.password is None:
+        return None
+    tls = verifying_context(mqtt.ca_file, mqtt.tls_name or mqtt.host)
+    login = BrokerLogin(
+        canary.host or mqtt.host, canary.port or mqtt.port, tls, canary.username, canary.password.get_secret_value()
+    )
+    return Canary(db, login, template, settings.agent.id, settings.ingest.bucket_seconds, canary.timeout_seconds)
+
+
+def _make_state_dir(settings: Settings) -> None:
+    path = settings.agent.state_dir
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / ".writable").touch()
+        (path / ".writable").unlink()
+    except OSError as error:
+        raise ConfigError(f"agent.state_dir: cannot write to {path}: {error.strerror}") from error
+
+
+def _start_web(settings: Settings, daemon: Daemon) -> Web:
+    try:
+        web = Web(settings.http.port, daemon.observe)
+    except OSError as error:
+        raise ConfigError(f"http.port: cannot listen on 127.0.0.1:{settings.http.port}: {error.strerror}") from error
+    web.start()
+    return web

@@ -1,0 +1,1 @@
+"""A fleet that publishes through a real broker, for demos, drills and load."""

@@ -1,0 +1,1 @@
+"""Measurements. Never part of the tests: they print numbers and save them."""

@@ -1,0 +1,68 @@
+"""`make bench`: run the measurements, print one table, save it under bench/results."""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import ingest
+from stack import broker
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog='make bench ARGS="..."')
+    parser.add_argument("--quick", action="store_true", help="leave out the 5 M row table")
+    parser.add_argument("--no-save", action="store_true", help="print only")
+    options = parser.parse_args()
+    found = asyncio.run(ingest.run(options.quick))
+    report = {"machine": machine(), "at": datetime.now(UTC).isoformat(timespec="minutes"), "ingest": found}
+    print(table(found))
+    if not options.no_save:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "ingest.json").write_text(json.dumps(report, indent=2) + "\n")
+
+
+def machine() -> dict[str, object]:
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        "?",
+    )
+    memory = int(Path("/proc/meminfo").read_text().split()[1]) // 1024
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory_mib": memory,
+        "python": platform.python_version(),
+        "mosquitto": broker.version(),
+        "postgresql": "18, embedded, fsync on",
+    }
+
+
+def table(found: dict[str, object]) -> str:
+    """One line a measurement; the last column is the ratio of CPU to mosquitto_sub, which stores nothing."""
+    throughput = found["throughput"]
+    assert isinstance(throughput, list)
+    floor = next(row["cpu_us_per_message"] for row in throughput if row["what"] == "mosquitto_sub")
+    lines = [f"{'':42}{'msg/s':>9}{'CPU us/msg':>12}{'RSS MB':>8}{'CPU / mosquitto_sub':>21}"]
+    for row in [*throughput, *found["growth"]]:  # type: ignore[misc]
+        ratio = row["cpu_us_per_message"] / floor if floor else 0.0
+        lines.append(
+            f"{row['what']:42}{row['rows_per_second']:>9}{row['cpu_us_per_message']:>12}{row['rss_mb']:>8}{ratio:>20.1f}x"
+        )
+    lines += [f"{row['what']:42}{'':>9}{'':>12}{row['rss_mb']:>8}" for row in found["memory"]]  # type: ignore[attr-defined]
+    growth = found["growth"]
+    assert isinstance(growth, list)
+    if len(growth) == 2:
+        lines.append(
+            f"rate with 5 M rows / rate with few: {growth[1]['rows_per_second'] / growth[0]['rows_per_second']:.2f}"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Ingest end to end: rows a second, CPU a message, memory; against mosquitto_sub and aiomqtt alone."""
+
+import asyncio
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import asyncpg
+import psutil
+
+from bench.rig import Rig, database, inserted, rig, until, usage
+from stack.broker import INGEST_USER
+from stack.process import Child
+
+Row = dict[str, object]
+MESSAGES = 200_000
+PRELOAD = """
+insert into public.telemetry (tenant_id, bucket, msg_hash, ts, device_id, topic, qos, payload)
+select 1, to_timestamp(floor(extract(epoch from t) / 10) * 10), n * 7919::bigint, t, 1 + n % 1000,
+       'tenants/acme/devices/dev-' || n % 1000 || '/telemetry', 1,
+       '{"ts": 1795450173151, "seq": 23, "rssi": -66, "battery": 4.098, "temperature": 21.5}'
+from (select n, now() - interval '5 days' + n * interval '80 milliseconds' as t
+      from generate_series($1::int, $2::int) n) s
+on conflict do nothing"""
+
+
+async def end_to_end(on: Rig, name: str, *, batch: int = 2000, tls: bool = True, messages: int = MESSAGES) -> Row:
+    """Publisher, broker, agent and PostgreSQL side by side on this machine."""
+    agent = on.start_agent(slug(name), tls, {"ingest__batch_rows": batch, "canary__interval_seconds": 3600.0})
+    await agent.ready()
+    async with database(on.stack) as db:
+        before_rows = await inserted(db)
+        before = usage(agent.process.pid)
+        publisher = on.start_publisher(messages)
+        began = await until(db, before_rows + 1)  # not counting the publisher's own start
+        first = await inserted(db) - before_rows
+        ended = await until(db, before_rows + messages)
+        after = usage(agent.process.pid)
+        publisher.wait(60)
+    agent.stop()
+    return {
+        "what": name,
+        "rows_per_second": round((messages - first) / (ended - began)),
+        "cpu_us_per_message": round((after.cpu - before.cpu) / messages * 1e6, 1),
+        "rss_mb": round(after.rss / 1e6),
+    }
+
+
+async def median(on: Rig, name: str, runs: int = 3) -> Row:
+    """The middle one of some runs, by CPU: machines that are shared swing by a quarter."""
+    rows = [await end_to_end(on, f"{name} {n + 1}") for n in range(runs)]
+    return sorted(rows, key=lambda row: float(str(row["cpu_us_per_message"])))[runs // 2] | {"what": name}
+
+
+async def yardstick(on: Rig, name: str, argv: list[str | Path], env: dict[str, str], messages: int) -> Row:
+    """A process that receives the same messages and stores none; argv ends by itself after that many."""
+    receiver = on.stack.keep(Child(name, argv, on.stack.state / f"{name}.log", env=env))
+    await asyncio.sleep(2)  # it says nothing when it is subscribed
+    began, before = time.time(), usage(receiver.pid)
+    publisher = on.start_publisher(messages)
+    last = before
+    with suppress(psutil.Error):  # it ends between two looks
+        while receiver.alive:
+            last = usage(receiver.pid)
+            await asyncio.sleep(0.005)
+    seconds = time.time() - began
+    publisher.wait(120)
+    return {
+        "what": name,
+        "rows_per_second": round(messages / seconds),
+        "cpu_us_per_message": round((last.cpu - before.cpu) / messages * 1e6, 1),
+        "rss_mb": round(last.rss / 1e6),
+    }
+
+
+async def yardsticks(on: Rig) -> list[Row]:
+    broker = on.stack.broker
+    password = broker.passwords[INGEST_USER]
+    options = on.stack.state / "mosquitto_sub"
+    options.touch(mode=0o600)
+    lines = ["-h localhost", f"-p {broker.service_port}", f"--cafile {broker.authority.ca_file}", "-V 5"]
+    lines += [f"-u {INGEST_USER}", f"-P {password}"]
+    options.write_text("\n".join(lines) + "\n")
+    topic = "tenants/+/devices/+/#"
+    sub: list[str | Path] = ["mosquitto_sub", "-t", topic, "-q", "1", "-C", str(MESSAGES), "-N", "-i", "yardstick"]
+    rows = [await yardstick(on, "mosquitto_sub", sub, {"XDG_CONFIG_HOME": str(on.stack.state)}, MESSAGES)]
+    env = {
+        "PORT": str(broker.service_port), "CA_FILE": str(broker.authority.ca_file), "TLS_NAME": broker.server_name,
+        "MQTT_USER": INGEST_USER, "MQTT_PASSWORD": password,
+    }  # fmt: skip
+    count = MESSAGES // 5
+    aiomqtt: list[str | Path] = [sys.executable, "-m", "bench.receivers", str(count)]
+    return [*rows, await yardstick(on, "aiomqtt alone", aiomqtt, env, count)]
+
+
+async def memory(on: Rig) -> list[Row]:
+    """Resident memory idle, at 10 000 messages a second, and with the database away."""
+    agent = on.start_agent("memory", True, {})
+    await agent.ready()
+    await asyncio.sleep(5)
+    found: list[Row] = [{"what": "idle", "rss_mb": round(usage(agent.process.pid).rss / 1e6)}]
+    publisher = on.start_publisher(150_000, rate=10_000)
+    peak = 0
+    while publisher.alive:
+        peak = max(peak, usage(agent.process.pid).rss)
+        await asyncio.sleep(0.1)
+    found.append({"what": "at 10 000 msg/s", "rss_mb": round(peak / 1e6)})
+    agent.stop()
+    agent.start()
+    await agent.ready()
+    await asyncio.to_thread(on.stack.cluster.stop)
+    publisher = on.start_publisher(150_000, rate=5_000)
+    peak = 0
+    while publisher.alive:
+        peak = max(peak, usage(agent.process.pid).rss)
+        await asyncio.sleep(0.1)
+    found.append({"what": "database away, 5 000 msg/s into the spool", "rss_mb": round(peak / 1e6)})
+    await on.stack.cluster.start()
+    agent.stop()
+    return found
+
+
+async def preload(on: Rig, rows: int) -> None:
+    """Rows of the last five days, by the server itself."""
+    connection = await asyncpg.connect(on.stack.cluster.superuser_url(on.stack.database))
+    for first in range(0, rows, 250_000):
+        await connection.execute(PRELOAD, first, first + 249_999, timeout=600)
+    await connection.execute("analyze public.telemetry")
+    await connection.close()
+
+
+async def run(quick: bool) -> dict[str, object]:
+    async with rig() as on:
+        results = [await median(on, "agent, TLS, batch 2000")]
+        results.append(await end_to_end(on, "agent, TLS, batch 500", batch=500))
+        results.append(await end_to_end(on, "agent, no TLS, batch 2000", tls=False))
+        results += await yardsticks(on)
+        held = await memory(on)
+        growth = [await median(on, "few rows in the table")]
+        if not quick:
+            await preload(on, 5_000_000)
+            growth.append(await median(on, "5 M rows in the table"))
+    return {"throughput": results, "memory": held, "growth": growth}
+
+
+def slug(name: str) -> str:
+    """A measurement's name as an agent id."""
+    return "".join(c if c.isalnum() else "-" for c in name)

@@ -1,0 +1,137 @@
+"""A private Mosquitto with the configuration that deploy/ ships: TLS, password file, ACL."""
+
+import base64
+import hashlib
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from stack.certificates import SERVER_NAME, Authority
+from stack.process import Child, StackError, first_user, give
+
+DEPLOY = Path(__file__).parent.parent / "deploy"
+START_SECONDS = 15.0
+INGEST_USER = "_ingest"
+CANARY_USER = "platform/devices/canary"
+
+
+def free_port() -> int:
+    """A loopback TCP port that was free a moment ago."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    assert isinstance(port, int)
+    return port
+
+
+def password_line(username: str, password: str) -> str:
+    """A line of Mosquitto's password file. One PBKDF2 round: the password is 256 random bits, more would only cost."""
+    salt = secrets.token_bytes(12)
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 1)
+    return f"{username}:$7$1${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+
+
+class Broker:
+    """passwords: user name to password, for everyone who may log in. device_port and service_port are on loopback."""
+
+    def __init__(self, directory: Path, authority: Authority) -> None:
+        self.directory = directory
+        self.authority = authority
+        self.server_name = SERVER_NAME
+        self.device_port = free_port()
+        self.service_port = free_port()
+        self.passwords = {user: secrets.token_urlsafe(32) for user in (INGEST_USER, CANARY_USER)}
+        self.more_configuration = ""  # lines behind those of deploy/mosquitto.conf
+        self._user = first_user("mosquitto")
+        self._child: Child | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._child is not None
+        return self._child.pid
+
+    def add_device(self, tenant: str, device: str) -> str:
+        """Give a device a password; takes effect at the next start or reload. Returns its user name."""
+        username = f"{tenant}/devices/{device}"
+        self.passwords.setdefault(username, secrets.token_urlsafe(32))
+        return username
+
+    def write_files(self) -> None:
+        """Configuration, passwords and ACL as they should be."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        give(self.directory, self._user)
+        if not (self.directory / "server.crt").exists():
+            self.authority.issue(self.directory)
+        lines = [password_line(user, password) for user, password in sorted(self.passwords.items())]
+        (self.directory / "passwd").write_text("\n".join(lines) + "\n")
+        shutil.copy(DEPLOY / "mosquitto.acl", self.directory / "acl")
+        (self.directory / "mosquitto.conf").write_text(self._configuration())
+        for path in self.directory.iterdir():
+            give(path, self._user)
+            if path.is_file() and path.suffix != ".log":
+                path.chmod(0o600)
+
+    def start(self) -> None:
+        """Start and wait until both listeners answer. Raises StackError."""
+        self.write_files()
+        self._child = Child(
+            "mosquitto", [binary(), "-c", self.directory / "mosquitto.conf"], self.directory / "broker.log", self._user
+        )
+        ends_at = time.monotonic() + START_SECONDS
+        while not all(_listens(port) for port in (self.device_port, self.service_port)):
+            if not self._child.alive or time.monotonic() > ends_at:
+                raise StackError(f"Mosquitto does not start; its log ends:\n{self._child.tail()}")
+            time.sleep(0.02)
+
+    def reload(self) -> None:
+        self.write_files()
+        self.send(signal.SIGHUP)
+
+    def send(self, signum: signal.Signals) -> None:
+        assert self._child is not None
+        self._child.send(signum)
+
+    def stop(self) -> None:
+        if self._child is not None:
+            self._child.stop()
+
+    def kill(self) -> None:
+        assert self._child is not None
+        self._child.kill()
+
+    def _configuration(self) -> str:
+        """deploy/mosquitto.conf with this machine's ports and directory, and nothing else changed."""
+        text = (DEPLOY / "mosquitto.conf").read_text()
+        changes = {
+            "/etc/mosquitto/iot/": f"{self.directory}/",
+            "/var/lib/mosquitto/": f"{self.directory}/",
+            "listener 8883": f"listener {self.device_port} 127.0.0.1",
+            "listener 8884 127.0.0.1": f"listener {self.service_port} 127.0.0.1",
+        }
+        for old, new in changes.items():
+            if old not in text:
+                raise StackError(f"deploy/mosquitto.conf has no {old!r} any more")
+            text = text.replace(old, new)
+        return text + self.more_configuration
+
+
+def binary() -> Path:
+    found = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+    if found is None:
+        raise StackError("mosquitto is not installed: run `make system`, which installs it")
+    return Path(found)
+
+
+def version() -> str:
+    """Such as 2.0.11."""
+    done = subprocess.run([binary(), "-h"], capture_output=True, text=True)
+    return done.stdout.split("version", 1)[-1].split()[0]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0

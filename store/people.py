@@ -1,0 +1,57 @@
+"""Logins: the agents' own, and the first owners. For the owner of the database, at installation."""
+
+import re
+import secrets
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from store import scram
+from store.db import Db
+
+AGENT_LOGIN = re.compile(r"iot_agent_[a-z0-9_]{1,40}")
+PERSON_LOGIN = re.compile(r"iot_u_[a-z0-9_]{1,40}")
+EXISTS = "select exists (select from pg_roles where rolname = $1)"
+PUT_LOGIN = """
+insert into iot.logins (login, home_tenant_id)
+select $1, tenant_id from iot.tenants where slug = $2
+on conflict (login) do update set disabled = false"""
+PUT_MEMBER = """
+insert into iot.members (tenant_id, login, role)
+select tenant_id, $1, 'owner' from iot.tenants where slug = $2
+on conflict (tenant_id, login) do update set role = excluded.role"""
+
+
+async def put_agent(db: Db, login: str) -> str:
+    """Create an agent's login, or give it a new password; returns the password, which is stored nowhere."""
+    if not AGENT_LOGIN.fullmatch(login):
+        raise ValueError(f"an agent's login is named iot_agent_WORD, not {login}")
+    return await _put_role(db, login, "iot_agent", connections=20)
+
+
+async def put_owner(db: Db, login: str, tenant: str) -> str:
+    """Create an owner of a tenant, or give one a new password; returns it. Tenant "platform" sees all tenants."""
+    if not PERSON_LOGIN.fullmatch(login):
+        raise ValueError(f"a person's login is named iot_u_WORD, not {login}")
+    if not await db.value("select exists (select from iot.tenants where slug = $1)", tenant):
+        raise ValueError(f"there is no tenant {tenant}")
+    password = await _put_role(db, login, "iot_owner", connections=4)
+    await db.execute(PUT_LOGIN, login, tenant)
+    await db.execute(PUT_MEMBER, login, tenant)
+    return password
+
+
+def login_url(admin_url: str, login: str, password: str) -> str:
+    """The same server and database as admin_url, for another login. Keeps a pooler's user suffix (`.project`)."""
+    parts = urlsplit(admin_url)
+    _, dot, project = (parts.username or "").partition(".")
+    address = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{login}{dot}{project}:{quote(password, safe='')}@{address}"))
+
+
+async def _put_role(db: Db, login: str, group: str, connections: int) -> str:
+    password = secrets.token_urlsafe(32)
+    stored = scram.verifier(password, secrets.token_bytes(16))
+    verb = "alter" if await db.value(EXISTS, login) else "create"
+    # login matches [a-z0-9_]+ and stored is base64 with $ and :, so neither needs quoting
+    await db.execute(f"{verb} role {login} login connection limit {connections} password '{stored}'")
+    await db.execute(f"grant {group} to {login}")
+    return password

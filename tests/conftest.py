@@ -1,0 +1,114 @@
+"""Real servers for the tests: two PostgreSQL versions, Mosquitto, each in directories and on ports of its own."""
+
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+import sql
+from stack.broker import Broker
+from stack.certificates import Authority
+from stack.local import short_directory
+from stack.postgres import Cluster, debian_binaries, embedded_binaries
+from store import migrate
+from store.db import Db, connected
+from store.target import parse_target
+from tests.servers import TEMPLATE, Database
+
+
+@pytest.fixture(scope="session")
+def short_dir() -> Iterator[Path]:
+    path = short_directory("iot-test")
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+async def _cluster(directory: Path, binaries: Path) -> AsyncIterator[Cluster]:
+    """A cluster with one migrated database, from which the tests' databases are copied."""
+    cluster = Cluster(directory, binaries, {"fsync": "off"})
+    await cluster.start()
+    await cluster.create_database(TEMPLATE)
+    async with connected(parse_target(cluster.owner_url(TEMPLATE)), "test", 3) as db:
+        await migrate.migrate(db, sql.migrations())
+    yield cluster
+    cluster.stop()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def embedded(short_dir: Path) -> AsyncIterator[Cluster]:
+    async for cluster in _cluster(short_dir / "e", embedded_binaries()):
+        yield cluster
+
+
+@pytest_asyncio.fixture(scope="session")
+async def debian(short_dir: Path) -> AsyncIterator[Cluster]:
+    async for cluster in _cluster(short_dir / "d", debian_binaries()):
+        yield cluster
+
+
+@pytest.fixture(params=["embedded", "debian"])
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """Both PostgreSQL versions, one after the other."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, Cluster)
+    return found
+
+
+async def _database(cluster: Cluster, template: str) -> AsyncIterator[Database]:
+    name = f"t{uuid.uuid4().hex[:12]}"
+    await cluster.create_database(name, template)
+    yield Database(cluster, name)
+    await cluster.drop_database(name)
+
+
+@pytest_asyncio.fixture
+async def database(cluster: Cluster) -> AsyncIterator[Database]:
+    """A migrated database on each PostgreSQL version."""
+    async for found in _database(cluster, TEMPLATE):
+        yield found
+
+
+@pytest_asyncio.fixture
+async def empty_database(cluster: Cluster) -> AsyncIterator[Database]:
+    async for found in _database(cluster, "template0"):
+        yield found
+
+
+@pytest_asyncio.fixture
+async def embedded_database(embedded: Cluster) -> AsyncIterator[Database]:
+    async for found in _database(embedded, TEMPLATE):
+        yield found
+
+
+@pytest_asyncio.fixture
+async def owner(database: Database) -> AsyncIterator[Db]:
+    """As the owner of the database, who is no superuser."""
+    async with connected(parse_target(database.owner_url), "test owner", 4) as db:
+        yield db
+
+
+@pytest_asyncio.fixture
+async def agent(database: Database) -> AsyncIterator[Db]:
+    """As an agent."""
+    async with connected(parse_target(await database.agent_url()), "test agent", 4) as db:
+        yield db
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def broker(authority: Authority) -> Iterator[Broker]:
+    """A running Mosquitto of the test's own, with one device: acme/devices/d1."""
+    directory = short_directory("iot-mqtt")
+    found = Broker(directory / "b", authority)
+    found.add_device("acme", "d1")
+    found.start()
+    yield found
+    found.stop()
+    shutil.rmtree(directory, ignore_errors=True)

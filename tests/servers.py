@@ -1,0 +1,47 @@
+"""What tests say to their servers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from stack.postgres import Cluster
+from store import people
+from store.db import connected
+from store.target import parse_target
+
+TEMPLATE = "iot_template"
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database of a cluster."""
+
+    cluster: Cluster
+    name: str
+
+    @property
+    def owner_url(self) -> str:
+        return self.cluster.owner_url(self.name)
+
+    async def agent_url(self, login: str = "iot_agent_test", socket_dir: Path | None = None) -> str:
+        """A URL for an agent's login, which gets a new password."""
+        async with connected(parse_target(self.owner_url), "test", 2) as db:
+            password = await people.put_agent(db, login)
+        return self.cluster.url(login, password, self.name, socket_dir)
+
+    async def person_url(self, login: str, tenant: str) -> str:
+        async with connected(parse_target(self.owner_url), "test", 2) as db:
+            password = await people.put_owner(db, login, tenant)
+        return self.cluster.url(login, password, self.name)
+
+    async def superuser(self) -> "asyncpg.Connection[asyncpg.Record]":
+        return await asyncpg.connect(self.cluster.superuser_url(self.name))
+
+    async def fetch(self, query: str, *args: object) -> list[tuple[object, ...]]:
+        """Rows as tuples, as superuser."""
+        connection = await self.superuser()
+        try:
+            return [tuple(row) for row in await connection.fetch(query, *args)]
+        finally:
+            await connection.close()

@@ -1,0 +1,1 @@
+"""The console. No SQL here; what it shows and changes are rows."""
