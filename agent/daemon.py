@@ -96,12 +96,8 @@ class Daemon:
                 group.create_task(supervise("heartbeat", self._beat), name="heartbeat"),
             ]
             if self._canary is not None:
-                canary = self._canary
-                others.append(
-                    group.create_task(
-                        supervise("canary", lambda: canary.run(settings.canary.interval_seconds)), name="canary"
-                    )
-                )
+                watch = self._watch_canary(self._canary)
+                others.append(group.create_task(watch, name="canary"))
             spare_the_collector()
             self._notifier.send("READY=1")
             log.info("agent started", version=VERSION, database=str(settings.target))
@@ -120,6 +116,11 @@ class Daemon:
 
     async def _beat(self) -> None:
         await self._heartbeat.run(self._settings.agent.heartbeat_seconds)
+
+    async def _watch_canary(self, canary: Canary) -> None:
+        settings = self._settings.canary
+        await self._link.subscribed(settings.timeout_seconds)
+        await supervise("canary", lambda: canary.run(settings.interval_seconds))
 
     async def _drain(self, pipeline: "asyncio.Task[None]") -> None:
         """Take no more and store what we hold; what does not make it stays unacknowledged at the broker."""

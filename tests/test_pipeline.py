@@ -51,12 +51,12 @@ class Rig:
         self.pipeline.received(list(items), sum(d.size for d in items))
 
     async def until_acked(self, count: int) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(self.acked) < count:
                 await asyncio.sleep(0.005)
 
     async def until_drained(self) -> None:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             while self.spool.rows:
                 await asyncio.sleep(0.01)
 
@@ -313,7 +313,7 @@ async def test_with_database_and_spool_gone_nothing_is_acknowledged(ready: Datab
         proxy.refusing = True
         big = [message(b'"%04d%s"' % (n, b"x" * 2000)) for n in range(1000)]
         r.send(*big)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while r.pipeline.health.holding_since is None:
                 await asyncio.sleep(0.01)
         acked = len(r.acked)

@@ -48,12 +48,12 @@ class Collector:
             self._changed.notify_all()
 
     async def until(self, count: int) -> list[Delivery]:
-        async with asyncio.timeout(20), self._changed:
+        async with asyncio.timeout(60), self._changed:
             await self._changed.wait_for(lambda: len(self.items) >= count)
         return self.items
 
     async def until_lost(self, count: int) -> None:
-        async with asyncio.timeout(20), self._changed:
+        async with asyncio.timeout(60), self._changed:
             await self._changed.wait_for(lambda: self.losses >= count)
 
 
@@ -100,13 +100,13 @@ async def send(broker: Broker, payloads: Sequence[bytes]) -> None:
 
 
 async def connected(link: Link, connects: int = 1) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while link.health.connects < connects or link.health.connected_at is None:
             await asyncio.sleep(0.01)
 
 
 async def failed(link: Link) -> str:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while link.health.error is None:
             await asyncio.sleep(0.01)
     return link.health.error
@@ -201,7 +201,7 @@ async def test_an_acknowledgement_counts_once_the_broker_has_read_it(broker: Bro
     proxy = Proxy(broker.service_port)
     async with proxy.running(), linked(broker, Collector(), proxy.port, keepalive=2) as link:
         await connected(link)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while link.confirmed is None:
                 await asyncio.sleep(0.02)
         assert link.confirmed == 500.0

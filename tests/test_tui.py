@@ -242,7 +242,7 @@ def text_of(app: Console) -> str:
 
 
 async def until(pilot: "Pilot[None]", app: Console, *words: str) -> str:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while any(word not in text_of(app) for word in words):
             await pilot.pause(0.05)
     return text_of(app)

@@ -67,6 +67,13 @@ class Link:
         self._epoch = 0
         self._had_session = had_session
         self._closing = False
+        self._subscribed = asyncio.Event()
+
+    async def subscribed(self, seconds: float) -> None:
+        """Wait for the first session, at most this long: what is published before it, the broker keeps for nobody."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._subscribed.wait()
 
     @property
     def confirmed(self) -> float | None:
@@ -161,6 +168,7 @@ class Link:
             health.sessions_lost += 1
             log.error("the broker has forgotten our session: messages of the gap are lost", gap_seconds=gap)
         health.connects += 1
+        self._subscribed.set()
         self._had_session = True
         health.connected_at = time.time()
         health.error = None
