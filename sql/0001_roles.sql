@@ -86,19 +86,20 @@ create table iot.audit_log (
 );
 create index audit_log_tenant on iot.audit_log (tenant_id, at desc);
 
--- One audit row for each changed row of a configuration table.
+-- One audit row for each changed row of a configuration table; never with a password's hash.
 create function iot.audit() returns trigger
   language plpgsql security definer set search_path = '' as $$
 declare
-  old_row jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) end;
-  new_row jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) end;
+  old_row jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - 'password_hash' end;
+  new_row jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - 'password_hash' end;
   whole jsonb := coalesce(new_row, old_row);
 begin
   insert into iot.audit_log (tenant_id, action, subject, detail)
   values (
     coalesce((whole ->> 'tenant_id')::int, (whole ->> 'home_tenant_id')::int),
     lower(tg_op) || ' ' || tg_table_name,
-    coalesce(whole ->> 'login', whole ->> 'name', whole ->> 'slug'),
+    coalesce(whole ->> 'login', whole ->> 'username', whole ->> 'name', whole ->> 'slug', whole ->> 'reason',
+             whole ->> 'topic_filter'),
     jsonb_strip_nulls(jsonb_build_object('old', old_row, 'new', new_row)));
   return null;
 end $$;

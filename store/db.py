@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import asyncpg
 
 from store.errors import (
+    Conflict,
+    Denied,
     Misconfigured,
     NoPartition,
     Rejected,
@@ -31,6 +33,7 @@ SESSION_SETTINGS = {
 }
 DATA_CLASSES = ("22", "23", "54")  # data exception, integrity, program limit (too deep, too long)
 CONFIGURATION_CLASSES = ("28", "3D", "42")
+REFUSED = "IOT01"  # raised by our own functions, with a message for people
 REMEDIES = {
     "28": "check the user and password of the database URL",
     "3D": "check the database name of the database URL",
@@ -175,11 +178,15 @@ def translated() -> Iterator[None]:
 
 def _translation(error: asyncpg.PostgresError) -> Exception:
     state = error.sqlstate or ""
+    if state == REFUSED:
+        return Conflict(str(error))
     text = f"{error} (SQLSTATE {state})"
     if state == "23514" and error.constraint_name is None:
         return NoPartition(text)
     if state.startswith(DATA_CLASSES):
         return Rejected(text, state)
+    if state == "42501":
+        return Denied(f"{error}; ask an owner, or use another login")
     if state.startswith(CONFIGURATION_CLASSES):
         return Misconfigured(f"{text}; {REMEDIES[state[:2]]}")
     if state == "57014":

@@ -4,9 +4,10 @@ StoreError
 ├── Unavailable       nobody: try again later; the outcome of a write in flight is unknown
 │   └── TooSlow       the caller: try again with less
 ├── Misconfigured     an engineer: it will not get better by itself
+│   └── Denied        the person: this login may not do that
 ├── Rejected          the caller: this data will never be stored
 ├── NoPartition       the caller: make the partition, then try again
-└── Conflict          the person: somebody else was first
+└── Conflict          the person: the request is understood and cannot be done; the message says why
 """
 
 
@@ -26,6 +27,10 @@ class Misconfigured(StoreError):
     """The database answers and refuses us: wrong password, missing right, missing table, wrong certificate."""
 
 
+class Denied(Misconfigured):
+    """The right is missing."""
+
+
 class Rejected(StoreError):
     """The database will never take this value.
 
@@ -43,4 +48,4 @@ class NoPartition(StoreError):
 
 
 class Conflict(StoreError):
-    """The row changed, or exists, since it was read."""
+    """Exists already, is unknown, or was changed by somebody else."""

@@ -1,0 +1,1 @@
+"""Credential sets from the database into the broker, and proof that they are in force."""
