@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 import structlog
@@ -43,6 +43,10 @@ class Canary:
         self._agent_id = agent_id
         self._bucket_seconds = bucket_seconds
         self._timeout = timeout
+
+    def use(self, username: str, password: str) -> None:
+        """Log in as somebody else from now on."""
+        self._login = replace(self._login, username=username, password=password)
 
     async def run(self, interval: float) -> None:
         while True:

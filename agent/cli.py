@@ -223,6 +223,11 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-from agent.simulate import cli as _simulate  # noqa: E402  (registers its command last, so that help lists it last)
+# registered last, so that help lists them last
+from agent import broker_cli as _broker  # noqa: E402
+from agent.simulate import cli as _simulate  # noqa: E402
+
+app.add_typer(_broker.creds, name="creds")
+app.add_typer(_broker.certs, name="certs")
 
 app.command("simulate")(_simulate.simulate)

@@ -17,6 +17,7 @@ from agent.ingest.places import UnknownDevices
 from agent.ingest.topics import TopicTemplate
 from store.target import Target, host_name, parse_target
 
+OWN_SUBTREE = "tenants/{tenant}/devices/{device}/"  # what a device's user name gives it at the broker
 DEFAULT_FILE = Path("/etc/iot-agent/agent.toml")
 PREFIX = "IOT_"
 # Other names of secrets: of the service that ran before, and of files in systemd's credentials directory.
@@ -74,8 +75,9 @@ class MqttSettings(Section):
     """Name the broker's certificate must carry, when it is not `host` (as with host = "127.0.0.1")."""
     ca_file: Path | None = None
     """CA that signed the broker's certificate; without it, the CAs of the system."""
-    username: str = Field(min_length=1)
-    password: SecretStr
+    username: str | None = Field(None, min_length=1)
+    """Required, like the password, unless creds.enabled: then the agent has logins of its own."""
+    password: SecretStr | None = None
     client_id: str | None = None
     """Without it: iot-agent-ID. The broker keeps messages for this name while the agent is away."""
     topic_template: Annotated[str, AfterValidator(_template)] = "tenants/{tenant}/devices/{device}/{channel...}"
@@ -140,8 +142,27 @@ class HttpSettings(Section):
     """0 switches it off."""
 
 
+class CredsSettings(Section):
+    """Device credentials from the database into the broker on this machine. One agent for each broker."""
+
+    enabled: bool = False
+    directory: Path = Path("/etc/mosquitto/iot/managed")
+    """Where the broker reads `passwd` and `acl`; writable for the agent, setgid for the broker's group."""
+    broker_pid_file: Path | None = None
+    """The agent signals this process itself. Without it, the two commands below are used."""
+    reload_command: tuple[str, ...] = ("systemctl", "reload", "mosquitto.service")
+    stop_command: tuple[str, ...] = ("systemctl", "stop", "mosquitto.service")
+    """For the last resort: tenants can reach each other, and the former set does not help."""
+    poll_seconds: float = Field(5.0, gt=0, le=60)
+    """How late a change comes when the database's notification is lost."""
+    check_seconds: float = Field(30.0, ge=1, le=3600)
+    """How often it is proved that the broker still enforces the set."""
+    identity_days: float = Field(90.0, ge=0.01)
+    """Age at which the agent changes its own logins."""
+
+
 class CanarySettings(Section):
-    """A message through the broker and back from the table. Off without a password."""
+    """A message through the broker and back from the table. Off without a password, unless creds.enabled."""
 
     username: str = "platform/devices/canary"
     password: SecretStr | None = None
@@ -161,7 +182,22 @@ class Settings(Section):
     ingest: IngestSettings = IngestSettings()
     spool: SpoolSettings = SpoolSettings()
     http: HttpSettings = HttpSettings()
+    creds: CredsSettings = CredsSettings()
     canary: CanarySettings = CanarySettings()
+
+    @model_validator(mode="after")
+    def _has_a_login(self) -> "Settings":
+        if self.creds.enabled:
+            if not self.mqtt.topic_template.startswith(OWN_SUBTREE):
+                raise ValueError(f"creds.enabled needs an mqtt.topic_template that begins with {OWN_SUBTREE}")
+            return self
+        for name, where in (("username", "IOT_MQTT__USERNAME"), ("password", "MQTT_BROKER_PASSWORD")):
+            if getattr(self.mqtt, name) is None:
+                raise ValueError(
+                    f"mqtt.{name}: Field required (in the file: [mqtt] {name}; in the environment: {where}), "
+                    "or set creds.enabled"
+                )
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

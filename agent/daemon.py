@@ -11,16 +11,16 @@ from importlib.metadata import version
 
 import structlog
 
+from agent import build
 from agent.canary import Canary
 from agent.config import ConfigError, Settings
+from agent.creds.identity import Identity
 from agent.heartbeat import Heartbeat, load_horizon, save_horizon
-from agent.ingest.decode import Limits
 from agent.ingest.inbox import Inbox
-from agent.ingest.link import Dial, Link, tls_dial
+from agent.ingest.link import Dial, Link
 from agent.ingest.pipeline import Pipeline
 from agent.ingest.places import Places
 from agent.ingest.redelivery import first_horizon
-from agent.ingest.session import SessionOptions
 from agent.ingest.spool import Spool, SpoolError
 from agent.ingest.topics import TopicTemplate
 from agent.ingest.writer import Names, Writer
@@ -29,9 +29,7 @@ from agent.supervise import supervise
 from agent.systemd import Notifier
 from agent.upkeep import Upkeep
 from agent.web import Web
-from probes.broker import BrokerLogin
 from probes.host import Host
-from probes.tls import verifying_context
 from store.db import Db, connected
 from store.errors import Misconfigured
 
@@ -54,12 +52,16 @@ class Daemon:
         self._spool = Spool(agent.state_dir / "spool.sqlite", settings.spool.max_bytes)
         self._inbox = Inbox(ingest.batch_rows, ingest.batch_bytes, ingest.linger_ms / 1000)
         places = Places(db, ingest.unknown_devices)
-        writer = Writer(db, names, template, ingest.raw_channels, limits(settings), places)
+        writer = Writer(db, names, template, ingest.raw_channels, build.limits(settings), places)
         self._pipeline = Pipeline(self._inbox, writer, self._spool, ingest.write_timeout_seconds)
         address = f"{settings.mqtt.host}:{settings.mqtt.port}"
-        self._link = Link(dial, address, session_options(settings), self._pipeline, self._horizon, saved is not None)
+        logins = build.own_logins(settings, self._use)
+        own = logins.identities.current if logins else None
+        options = build.session_options(settings, own)
+        self._link = Link(dial, address, options, self._pipeline, self._horizon, saved is not None)
+        self._reconciler = build.reconciler(settings, db, logins) if logins else None
         self._upkeep = Upkeep(db, agent.id, ingest)
-        self._canary = _canary(settings, db, template)
+        self._canary = build.canary(settings, db, own)
         self._heartbeat = Heartbeat(
             db, agent.id, VERSION, self.observe, self._horizon, agent.state_dir, self._notifier,
             ingest.write_timeout_seconds + STUCK_SECONDS,
@@ -77,6 +79,7 @@ class Daemon:
             spool=Spooled(spool.rows, spool.bytes, spool.max_bytes),
             canary=self._canary.health if self._canary else None,
             write_p95_ms=self._pipeline.latency.p95_ms(),
+            creds=self._reconciler.health if self._reconciler else None,
             upkeep_error=self._upkeep.health.error,
             confirmed=self._link.confirmed,
             unsettled_for=self._pipeline.unsettled_for(),
@@ -95,6 +98,8 @@ class Daemon:
                 group.create_task(supervise("upkeep", self._upkeep.run), name="upkeep"),
                 group.create_task(supervise("heartbeat", self._beat), name="heartbeat"),
             ]
+            if self._reconciler is not None:
+                others.append(group.create_task(supervise("credentials", self._reconciler.run), name="credentials"))
             if self._canary is not None:
                 watch = self._watch_canary(self._canary)
                 others.append(group.create_task(watch, name="canary"))
@@ -116,6 +121,12 @@ class Daemon:
 
     async def _beat(self) -> None:
         await self._heartbeat.run(self._settings.agent.heartbeat_seconds)
+
+    def _use(self, identity: Identity) -> None:
+        """The agent's own logins have changed."""
+        self._link.use(identity.ingest, identity.ingest_password)
+        if self._canary is not None:
+            self._canary.use(identity.canary, identity.canary_password)
 
     async def _watch_canary(self, canary: Canary) -> None:
         settings = self._settings.canary
@@ -152,7 +163,7 @@ async def serve(settings: Settings, dial: Dial | None = None) -> None:
         except Misconfigured as error:
             raise ConfigError(f"database.ca_file: {error}") from error
         try:
-            daemon = Daemon(settings, names, db, dial or _tls_dial(settings))
+            daemon = Daemon(settings, names, db, dial or build.broker_dial(settings))
         except SpoolError as error:
             raise ConfigError(f"agent.state_dir: {error}") from error
         if settings.http.port:
@@ -166,54 +177,6 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
-
-
-def limits(settings: Settings) -> Limits:
-    ingest = settings.ingest
-    return Limits(
-        max_payload=ingest.max_payload_bytes,
-        max_depth=ingest.max_depth,
-        bucket_seconds=ingest.bucket_seconds,
-        max_past=ingest.max_past_hours * 3600,
-        max_future=ingest.max_future_minutes * 60,
-        timestamp_keys=ingest.timestamp_keys,
-        sequence_keys=ingest.sequence_keys,
-    )
-
-
-def session_options(settings: Settings) -> SessionOptions:
-    mqtt = settings.mqtt
-    return SessionOptions(
-        client_id=mqtt.client_id or f"iot-agent-{settings.agent.id}",
-        username=mqtt.username,
-        password=mqtt.password.get_secret_value(),
-        topic_filter=TopicTemplate(mqtt.topic_template).filter,
-        receive_maximum=mqtt.receive_maximum,
-        max_packet=mqtt.max_packet_bytes,
-        buffer_limit=mqtt.buffer_bytes,
-        keepalive=mqtt.keepalive_seconds,
-        session_expiry=int(mqtt.session_expiry_days * 86_400),
-    )
-
-
-def _tls_dial(settings: Settings) -> Dial:
-    mqtt = settings.mqtt
-    name = mqtt.tls_name or mqtt.host
-    try:
-        return tls_dial(mqtt.host, mqtt.port, verifying_context(mqtt.ca_file, name), name)
-    except OSError as error:
-        raise ConfigError(f"mqtt.ca_file: cannot use {mqtt.ca_file}: {error.strerror or error}") from error
-
-
-def _canary(settings: Settings, db: Db, template: TopicTemplate) -> Canary | None:
-    canary, mqtt = settings.canary, settings.mqtt
-    if canary.password is None:
-        return None
-    tls = verifying_context(mqtt.ca_file, mqtt.tls_name or mqtt.host)
-    login = BrokerLogin(
-        canary.host or mqtt.host, canary.port or mqtt.port, tls, canary.username, canary.password.get_secret_value()
-    )
-    return Canary(db, login, template, settings.agent.id, settings.ingest.bucket_seconds, canary.timeout_seconds)
 
 
 def _make_state_dir(settings: Settings) -> None:

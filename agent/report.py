@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from agent.canary import CanaryHealth
+from agent.creds.reconciler import CredsHealth
 from agent.ingest.accounting import Accounting
 from agent.ingest.decode import moment
 from agent.ingest.link import LinkHealth
@@ -12,6 +13,7 @@ from store.agents import AgentStatus, Part, PartState, Sample
 
 DISK_WARN, DISK_CRIT = 85.0, 95.0
 SPOOL_WARN = 0.5
+CERTIFICATE_WARN, CERTIFICATE_CRIT = 21.0, 7.0  # days left
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Observed:
     spool: Spooled
     canary: CanaryHealth | None
     write_p95_ms: float | None
+    creds: CredsHealth | None
     upkeep_error: str | None
     confirmed: float | None
     unsettled_for: float
@@ -89,7 +92,8 @@ def sample(seen: Observed) -> Sample:
 
 def parts(seen: Observed) -> tuple[Part, ...]:
     """The state of each part, worst news in its detail."""
-    return (_broker(seen), _ingest(seen), _database(seen), _spool(seen), _canary(seen), _disk(seen), _upkeep(seen))
+    looks = (_broker, _ingest, _database, _spool, _canary, _credentials, _certificate, _disk, _upkeep)
+    return tuple(look(seen) for look in looks)
 
 
 def healthy(seen: Observed) -> bool:
@@ -150,6 +154,35 @@ def _canary(seen: Observed) -> Part:
     if seen.canary.error is not None:
         return Part("canary", PartState.CRIT, seen.canary.error)
     return Part("canary", PartState.OK, f"there and back in {seen.canary.round_trip_ms or 0:.0f} ms")
+
+
+def _credentials(seen: Observed) -> Part:
+    creds = seen.creds
+    if creds is None:
+        return Part("credentials", PartState.OFF, "creds.enabled is not set")
+    match creds.state:
+        case "applied":
+            waiting = f", set {creds.desired} is coming" if (creds.desired or 0) > creds.generation else ""
+            detail = f"set {creds.generation} with {creds.entries} credentials is in force{waiting}"
+            if creds.desired is None:
+                return Part("credentials", PartState.WARN, creds.detail)
+            return Part("credentials", PartState.OK, detail)
+        case "pending":
+            return Part("credentials", PartState.WARN, creds.detail)
+    return Part("credentials", PartState.CRIT, f"{creds.state}: {creds.detail}")
+
+
+def _certificate(seen: Observed) -> Part:
+    creds = seen.creds
+    if creds is None:
+        return Part("certificate", PartState.OFF, "creds.enabled is not set")
+    if creds.certificate_error is not None:
+        return Part("certificate", PartState.CRIT, creds.certificate_error)
+    if creds.certificate is None:
+        return Part("certificate", PartState.UNKNOWN, "not looked yet")
+    days = creds.certificate.days_left(seen.now)
+    state = PartState.OK if days > CERTIFICATE_WARN else PartState.WARN if days > CERTIFICATE_CRIT else PartState.CRIT
+    return Part("certificate", state, f"{days:.0f} days left")
 
 
 def _disk(seen: Observed) -> Part:

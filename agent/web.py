@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from agent.creds.reconciler import CredsHealth
 from agent.report import Observed, healthy, parts
 from store.agents import PartState
 
@@ -51,11 +52,23 @@ class AgentCollector(Collector):
             yield GaugeMetricFamily("iot_write_p95_seconds", "Batch write, p95", value=seen.write_p95_ms / 1000)
         if seen.canary is not None and seen.canary.round_trip_ms is not None:
             yield GaugeMetricFamily("iot_canary_seconds", "Canary round trip", value=seen.canary.round_trip_ms / 1000)
+        yield from _credentials(seen.creds)
         state = GaugeMetricFamily("iot_part_ok", "1 while a part is ok", labels=["part"])
         for part in parts(seen):
             if part.state is not PartState.OFF:
                 state.add_metric([part.name], float(part.state is PartState.OK))
         yield state
+
+
+def _credentials(creds: CredsHealth | None) -> Iterator[Metric]:
+    if creds is None:
+        return
+    yield GaugeMetricFamily("iot_credential_set", "Credential set proved in force", value=creds.generation)
+    yield GaugeMetricFamily("iot_credentials", "Device credentials at the broker", value=creds.entries)
+    if creds.desired is not None:
+        yield GaugeMetricFamily("iot_credential_set_desired", "Newest credential set", value=creds.desired)
+    if creds.certificate is not None:
+        yield GaugeMetricFamily("iot_certificate_expiry_seconds", "End, since 1970", value=creds.certificate.until)
 
 
 class Web:

@@ -16,7 +16,7 @@ from probes.broker import BrokerError, BrokerLogin
 
 KEEPALIVE = 30
 DENIED = 0x87  # MQTT 5, "Not authorized"
-REFUSALS = {mqtt5.ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD, mqtt5.ConnAckReasonCode.NOT_AUTHORIZED}
+REFUSALS = (0x86, DENIED)  # bad user name or password, not authorized
 
 
 class LoginRefused(BrokerError):
@@ -59,6 +59,10 @@ class MqttClient:
                 async with asyncio.timeout(KEEPALIVE / 2):
                     await self.closed.wait()
 
+    def abort(self) -> None:
+        """End it at once."""
+        self._writer.transport.abort()
+
     async def _ask(self, key: object, packet: bytes) -> int:
         if self.closed.is_set():
             raise BrokerError(f"{self._address} closed the connection")
@@ -84,7 +88,7 @@ class MqttClient:
     def _consume(self, data: bytes) -> bytes:
         while data:
             try:
-                packet, size = mqtt5.read(data)
+                packet, size = mqtt5.read(memoryview(data))
             except IndexError:
                 break
             data = data[size:]
@@ -130,7 +134,7 @@ class MqttClient:
             with contextlib.suppress(OSError):
                 self._writer.write(mqtt5.DisconnectPacket().write())
                 await self._writer.drain()
-        self._writer.transport.abort()  # TLS goodbyes would be waited for
+        self.abort()  # TLS goodbyes would be waited for
         await reading
 
 

@@ -1,7 +1,6 @@
 """A private Mosquitto with the configuration that deploy/ ships: TLS, password file, ACL."""
 
-import base64
-import hashlib
+import json
 import secrets
 import shutil
 import signal
@@ -12,11 +11,19 @@ from pathlib import Path
 
 from stack.certificates import SERVER_NAME, Authority
 from stack.process import Child, StackError, first_user, give
+from store.mosquitto import SALT_BYTES, password_hash
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 START_SECONDS = 15.0
 INGEST_USER = "_ingest"
 CANARY_USER = "platform/devices/canary"
+PLUGIN = "/usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so"
+NOBODY = {
+    "defaultACLAccess": {
+        "publishClientSend": False, "publishClientReceive": False, "subscribe": False, "unsubscribe": True,
+    },
+    "clients": [], "groups": [], "roles": [],
+}  # fmt: skip
 
 
 def free_port() -> int:
@@ -29,17 +36,21 @@ def free_port() -> int:
 
 
 def password_line(username: str, password: str) -> str:
-    """A line of Mosquitto's password file. One PBKDF2 round: the password is 256 random bits, more would only cost."""
-    salt = secrets.token_bytes(12)
-    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 1)
-    return f"{username}:$7$1${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+    """A line of Mosquitto's password file."""
+    return f"{username}:{password_hash(password, secrets.token_bytes(SALT_BYTES))}"
 
 
 class Broker:
-    """passwords: user name to password, for everyone who may log in. device_port and service_port are on loopback."""
+    """passwords: user name to password, for everyone who may log in. device_port and service_port are on loopback.
 
-    def __init__(self, directory: Path, authority: Authority) -> None:
+    managed: an agent writes the password and ACL files; otherwise they are ours and stand still.
+    """
+
+    def __init__(self, directory: Path, authority: Authority, managed: bool = False) -> None:
         self.directory = directory
+        self.files = directory / "managed"
+        self.pid_file = directory / "mosquitto.pid"
+        self.managed = managed
         self.authority = authority
         self.server_name = SERVER_NAME
         self.device_port = free_port()
@@ -66,14 +77,31 @@ class Broker:
         give(self.directory, self._user)
         if not (self.directory / "server.crt").exists():
             self.authority.issue(self.directory)
-        lines = [password_line(user, password) for user, password in sorted(self.passwords.items())]
-        (self.directory / "passwd").write_text("\n".join(lines) + "\n")
-        shutil.copy(DEPLOY / "mosquitto.acl", self.directory / "acl")
+        self.make_files_directory()
+        if not self.managed:
+            self._write_static_files()
         (self.directory / "mosquitto.conf").write_text(self._configuration())
         for path in self.directory.iterdir():
+            if path.is_file():
+                give(path, self._user)
+                if path.suffix != ".log":
+                    path.chmod(0o600)
+
+    def make_files_directory(self) -> None:
+        """As deploy/install makes it: files that the agent puts there belong to the broker's group."""
+        self.files.mkdir(parents=True, exist_ok=True)
+        for path in (self.directory, self.files):
             give(path, self._user)
-            if path.is_file() and path.suffix != ".log":
-                path.chmod(0o600)
+        self.files.chmod(0o2770)
+
+    def _write_static_files(self) -> None:
+        lines = [password_line(user, password) for user, password in sorted(self.passwords.items())]
+        (self.files / "passwd").write_text("\n".join(lines) + "\n")
+        shutil.copy(Path(__file__).parent / "static.acl", self.files / "acl")
+        (self.files / "dynamic-security.json").write_text(json.dumps(NOBODY))
+        for path in self.files.iterdir():
+            give(path, self._user)
+            path.chmod(0o600)
 
     def start(self) -> None:
         """Start and wait until both listeners answer. Raises StackError."""
@@ -111,12 +139,13 @@ class Broker:
             "/var/lib/mosquitto/": f"{self.directory}/",
             "listener 8883": f"listener {self.device_port} 127.0.0.1",
             "listener 8884 127.0.0.1": f"listener {self.service_port} 127.0.0.1",
+            PLUGIN: str(_plugin()),
         }
         for old, new in changes.items():
             if old not in text:
                 raise StackError(f"deploy/mosquitto.conf has no {old!r} any more")
             text = text.replace(old, new)
-        return text + self.more_configuration
+        return f"{text}pid_file {self.pid_file}\n{self.more_configuration}"
 
 
 def binary() -> Path:
@@ -124,6 +153,14 @@ def binary() -> Path:
     if found is None:
         raise StackError("mosquitto is not installed: run `make system`, which installs it")
     return Path(found)
+
+
+def _plugin() -> Path:
+    """Its directory is named after the machine's architecture."""
+    found = next(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"), None)
+    if found is None:
+        raise StackError("mosquitto's dynamic-security plugin is not installed: run `make system`")
+    return found
 
 
 def version() -> str:

@@ -29,7 +29,7 @@ def main() -> int:
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _interrupt)
     directory = short_directory("iot-demo")
-    stack = LocalStack(directory)
+    stack = LocalStack(directory, creds=True)
     try:
         return asyncio.run(_demo(stack, options))
     except StackError as error:

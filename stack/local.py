@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sql
-from stack.broker import CANARY_USER, INGEST_USER, Broker, free_port
+from stack.broker import CANARY_USER, INGEST_USER, Broker, free_port, password_line
 from stack.certificates import Authority
 from stack.postgres import Cluster, embedded_binaries
 from stack.process import Child, StackError
-from store import directory, migrate, people
+from store import credentials, directory, migrate, people
 from store.db import connected
 from store.target import parse_target
 
 DATABASE = "iot"
+FIRST_AGENT = "agent-1"
 AGENT_LOGIN = "iot_agent_a"
 OWNER_LOGIN = "iot_u_owner"
 
@@ -42,15 +43,21 @@ def fleet(devices: int, tenants: tuple[str, ...] = ("acme", "globex")) -> list[T
 
 
 class LocalStack:
-    """State lives in `state`; the database's directory is separate, because its path has to be short."""
+    """State lives in `state`; the database's directory is separate, because its path has to be short.
 
-    def __init__(self, state: Path, cluster: Cluster | None = None, database: str = DATABASE) -> None:
+    creds: agent-1 brings the devices' credentials to the broker, as on a server; otherwise the broker's files stand
+    still, and any number of agents share one login.
+    """
+
+    def __init__(
+        self, state: Path, cluster: Cluster | None = None, database: str = DATABASE, creds: bool = False
+    ) -> None:
         state.mkdir(parents=True, exist_ok=True)
         self.state = state
         self.database = database
         self.authority = Authority(state)
         self.cluster = cluster or Cluster(state / "pg", embedded_binaries())
-        self.broker = Broker(state / "mqtt", self.authority)
+        self.broker = Broker(state / "mqtt", self.authority, managed=creds)
         self.children: list[Child] = []
         self.agent_url = ""
         self.owner_url = ""
@@ -65,9 +72,28 @@ class LocalStack:
             self.owner_url = self.cluster.url(OWNER_LOGIN, password, self.database)
             for tenant in tenants:
                 tenant_id = await directory.create_tenant(db, tenant.slug, tenant.slug.title())
-                await directory.register(db, [(tenant_id, device) for device in tenant.devices])
-                for device in tenant.devices:
-                    self.broker.add_device(tenant.slug, device)
+                names = [self.broker.add_device(tenant.slug, device) for device in tenant.devices]
+                if not self.broker.managed:
+                    await directory.register(db, [(tenant_id, device) for device in tenant.devices])
+                elif names:
+                    lines = [password_line(name, self.broker.passwords[name]) for name in names]
+                    hashes = [line.partition(":")[2] for line in lines]
+                    await credentials.create(db, tenant.slug, dict(zip(tenant.devices, hashes, strict=True)))
+        if self.broker.managed:
+            await self._init_broker()
+
+    async def _init_broker(self) -> None:
+        """What an operator does once: `iot-agent creds init`, before the broker starts."""
+        self.broker.make_files_directory()
+        argv = [sys.executable, "-m", "agent", "creds", "init", "--directory", str(self.broker.files)]
+        state_dir = self.state / FIRST_AGENT
+        state_dir.mkdir(exist_ok=True)
+        process = await asyncio.create_subprocess_exec(
+            *argv, "--state-dir", str(state_dir), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        )
+        _, complaint = await process.communicate()
+        if process.returncode:
+            raise StackError(complaint.decode())
 
     def credentials_file(self) -> Path:
         """Lines of user:password of all devices, for the simulator. Mode 0600."""
@@ -77,7 +103,7 @@ class LocalStack:
         path.write_text("".join(f"{user}:{password}\n" for user, password in devices.items()))
         return path
 
-    def agent(self, name: str = "agent-1", settings: Mapping[str, object] | None = None) -> "LocalAgent":
+    def agent(self, name: str = FIRST_AGENT, settings: Mapping[str, object] | None = None) -> "LocalAgent":
         """An agent, not started. settings: section__key to value, on top of what fits this stack."""
         return LocalAgent(self, name, settings or {})
 
@@ -128,15 +154,23 @@ class LocalAgent:
             "http": {"port": self.port},
             "canary": {"port": stack.broker.device_port, "interval_seconds": 5.0},
         }
+        self._creds = stack.broker.managed and name == FIRST_AGENT
+        if self._creds:
+            settings["creds"] = {
+                "enabled": True,
+                "directory": str(stack.broker.files),
+                "broker_pid_file": str(stack.broker.pid_file),
+            }
         for key, value in overrides.items():  # section__key=value
             section, _, field = key.partition("__")
             settings.setdefault(section, {})[field] = value
         self.config_file.write_text(to_toml(settings))
         self.environment = {
             "DATABASE_URL": stack.agent_url,
-            "MQTT_BROKER_PASSWORD": stack.broker.passwords[INGEST_USER],
-            "IOT_CANARY__PASSWORD": stack.broker.passwords[CANARY_USER],
         }
+        if not self._creds:
+            self.environment["MQTT_BROKER_PASSWORD"] = stack.broker.passwords[INGEST_USER]
+            self.environment["IOT_CANARY__PASSWORD"] = stack.broker.passwords[CANARY_USER]
 
     @property
     def process(self) -> Child:
@@ -149,11 +183,16 @@ class LocalAgent:
         self._child = self._stack.keep(Child(self.name, argv or command, self.log, env=self.environment))
 
     async def ready(self, seconds: float = 60.0) -> None:
-        """Wait until it is subscribed: what is published before its first session, the broker keeps for nobody."""
+        """Wait until it is subscribed, and until devices may log in: what is published before its first session, the
+        broker keeps for nobody."""
+        wanted = {"broker", "credentials"} if self._creds else {"broker"}
         ends_at = time.monotonic() + seconds
-        while (await asyncio.to_thread(self.metrics)).get('iot_part_ok{part="broker"}') != 1.0:
+        while True:
+            metrics = await asyncio.to_thread(self.metrics)
+            if all(metrics.get(f'iot_part_ok{{part="{part}"}}') == 1.0 for part in wanted):
+                return
             if not self.process.alive or time.monotonic() > ends_at:
-                raise StackError(f"{self.name} does not connect; its log ends:\n{self.process.tail()}")
+                raise StackError(f"{self.name} is not ready; its log ends:\n{self.process.tail()}")
             await asyncio.sleep(0.05)
 
     def stop(self) -> int:

@@ -24,6 +24,7 @@ from iot.acl_grants g
 join iot.credential_members m on m.tenant_id = g.tenant_id and m.device_id = g.device_id and m.to_generation is null
 join iot.credentials c on c.tenant_id = m.tenant_id and c.credential_id = m.credential_id
 where g.to_generation is null order by c.username collate "C", g.topic_filter"""
+CONFIRMED = "select confirmed_by is not null from iot.credential_sets where generation = $1"
 REMOVED = """
 select distinct c.username from iot.credential_members m join iot.credentials c using (tenant_id, credential_id)
 where m.to_generation > $1 and m.from_generation <= $1
@@ -120,6 +121,11 @@ async def desired(db: Db) -> Desired:
     return Desired(
         row["generation"], bool(row["confirmed"]), tuple(row["lines"]), tuple(Grant(**grant) for grant in grants)
     )
+
+
+async def confirmed(db: Db, generation: int) -> bool:
+    """Whether a set may take many devices away."""
+    return bool(await db.value(CONFIRMED, generation))
 
 
 async def removed_since(db: Db, generation: int, limit: int) -> list[str]:

@@ -97,6 +97,23 @@ class Db:
         async with self.connection() as db, db.savepoint():
             yield db
 
+    @asynccontextmanager
+    async def hints(self, channel: str) -> AsyncIterator["Hints"]:
+        """LISTEN on a connection of its own. Behind a transaction pooler no hint ever comes: poll as well."""
+        async with self.connection() as held:
+            source = held._source
+            assert not isinstance(source, asyncpg.Pool)
+            hints = Hints()
+            with translated():
+                await source.add_listener(channel, hints.heard)
+                source.add_termination_listener(hints.lost)
+            try:
+                yield hints
+            finally:
+                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    source.remove_termination_listener(hints.lost)
+                    await source.remove_listener(channel, hints.heard)
+
     async def close(self) -> None:
         """Close the pool; a server that does not answer within two seconds is cut off."""
         assert isinstance(self._source, asyncpg.Pool)
@@ -105,6 +122,27 @@ class Db:
                 await self._source.close()
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             self._source.terminate()
+
+
+class Hints:
+    """Notifications of one channel: only that there was one, never what it says."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._alive = True
+
+    def heard(self, *_: object) -> None:
+        self._event.set()
+
+    def lost(self, *_: object) -> None:
+        self._alive = False
+        self._event.set()
+
+    async def wait(self) -> bool:
+        """Until there was one since the last call; False when the connection is lost."""
+        await self._event.wait()
+        self._event.clear()
+        return self._alive
 
 
 @asynccontextmanager

@@ -26,13 +26,13 @@ LAYERS: dict[str, set[str]] = {
 # library -> the only places that may import it
 GATES = {
     "asyncpg": ("store.db.", "stack.postgres."),
-    "mqtt5": ("agent.ingest.session.",),
+    "mqtt5": ("agent.ingest.session.", "probes.mqtt."),
     "aiomqtt": ("probes.broker.", "agent.simulate.fleet."),
     "sqlite3": ("agent.ingest.spool.",),
     "psutil": ("probes.host.",),
     "pydantic": ("agent.config.", "agent.reference."),
     "prometheus_client": ("agent.web.",),
-    "typer": ("agent.cli.", "agent.simulate.cli.", "tui.cli."),
+    "typer": ("agent.cli.", "agent.broker_cli.", "agent.simulate.cli.", "tui.cli."),
     "subprocess": ("stack.",),
     "textual": ("tui.",),
     "rich": ("tui.",),
@@ -41,7 +41,12 @@ GATES = {
 # modules that only compute: no clock, no network, no files
 PURE = {
     "store.errors",
+    "store.mosquitto",
     "store.scram",
+    "agent.creds.lint",
+    "agent.creds.logins",
+    "agent.creds.plan",
+    "agent.creds.render",
     "agent.ingest.accounting",
     "agent.ingest.decode",
     "agent.ingest.delivery",

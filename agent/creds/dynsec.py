@@ -10,7 +10,7 @@ import base64
 import hashlib
 import itertools
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ class Dynsec:
         if waiting is not None and not waiting.done():
             waiting.set_result(answers)
 
-    async def command(self, *commands: dict[str, object]) -> list[dict[str, Any]]:
+    async def command(self, *commands: Mapping[str, object]) -> list[dict[str, Any]]:
         """Send commands as one message, which the plugin carries out in order, and return the answers.
 
         An error that leaves things as they should be (nothing there to delete) is no error.

@@ -56,18 +56,21 @@ class FileStore:
         except OSError as error:
             raise self._error(error) from error
 
-    def kept(self) -> Files | None:
-        """The newest set that was proved good."""
-        places = sorted((self._directory / HISTORY).glob("*"))
-        return FileStore(places[-1]).read() if places else None
+    def kept(self) -> tuple[int, Files] | None:
+        """Number and files of the newest set that was proved good."""
+        for place in sorted((self._directory / HISTORY).glob("*"), reverse=True):
+            files = FileStore(place).read()
+            if files is not None:
+                return int(place.name), files
+        return None
 
-    def write(self, name: str, text: str) -> None:
+    def write(self, name: str, text: str, mode: int = MODE) -> None:
         """Replace one file atomically and durably. Raises OSError."""
         path = self._directory / name
         temporary = path.with_name(f".{name}.new")
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, MODE)
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
         with os.fdopen(file, "w") as stream:
-            os.fchmod(stream.fileno(), MODE)  # the umask may have taken the group's right
+            os.fchmod(stream.fileno(), mode)  # the umask may have taken the group's right
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())

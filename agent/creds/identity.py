@@ -6,20 +6,18 @@ are valid at the broker, so that a crash in between locks nobody out.
 
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import orjson
 
-from agent.creds.render import Login
+from agent.creds.render import CANARY, SLOT_B, Login, subtree
 from store.mosquitto import SALT_BYTES, password_hash
 
 FILE = "identity.json"
 REQUEST = "rotate-identity"  # exists while somebody wants the identity changed
 INGEST_RIGHTS = (("read", "tenants/#"), ("read", "$SYS/broker/#"))
-CANARY = "platform/devices/canary"
 
 
 class IdentityError(Exception):
@@ -48,12 +46,12 @@ class Identity:
 
     @property
     def canary(self) -> str:
-        return CANARY if self.slot == "a" else f"{CANARY}/b"
+        return CANARY if self.slot == "a" else CANARY + SLOT_B
 
     def logins(self) -> Iterator[Login]:
         """Entries of the password and ACL files."""
         yield Login(self.ingest, _stored(self.ingest_password), INGEST_RIGHTS)
-        yield Login(self.canary, _stored(self.canary_password), (("readwrite", f"tenants/{CANARY}/#"),))
+        yield Login(self.canary, _stored(self.canary_password), (("readwrite", subtree(CANARY)),))
 
     def other(self, now: float) -> "Identity":
         """A new identity in the other slot."""
@@ -82,10 +80,11 @@ def load(state_dir: Path) -> Identities:
     path = state_dir / FILE
     try:
         found = orjson.loads(path.read_bytes())
-        return Identities(**{name: None if part is None else Identity(**part) for name, part in found.items()})
+        current, coming, going = (found[name] and Identity(**found[name]) for name in ("current", "coming", "going"))
+        return Identities(current, coming, going)
     except FileNotFoundError:
         raise IdentityError(f"{path} is missing: run `iot-agent creds init` before the broker starts") from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise IdentityError(
             f"{path} cannot be used ({error}): run `iot-agent creds init --force`, then restart the broker"
         ) from error
@@ -103,12 +102,17 @@ def save(state_dir: Path, identities: Identities) -> None:
     temporary.rename(path)
 
 
-def requested(state_dir: Path) -> bool:
-    return (state_dir / REQUEST).exists()
+def requested(state_dir: Path, forget: bool = False) -> bool:
+    """Whether somebody wants the logins changed. forget: they are."""
+    path = state_dir / REQUEST
+    found = path.exists()
+    if forget:
+        path.unlink(missing_ok=True)
+    return found
 
 
-def is_due(identity: Identity, days: float, now: float | None = None) -> bool:
-    return (time.time() if now is None else now) - identity.made_at > days * 86_400
+def is_due(identity: Identity, days: float, now: float) -> bool:
+    return now - identity.made_at > days * 86_400
 
 
 def _stored(password: str) -> str:

@@ -9,6 +9,7 @@ from store.brokers import Grant
 SLOT_B = "/b"
 OWN_PREFIX = "_"
 PASSWORD_FILE, ACL_FILE = "passwd", "acl"
+CANARY = "platform/devices/canary"  # a device, but its login is our own
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def subtree(name: str) -> str:
 
 def device_lines(passwd: str) -> list[str]:
     """The lines of a password file that are not our own."""
-    return [line for line in passwd.splitlines() if line and not line.startswith((OWN_PREFIX, "#"))]
+    return [line for line in passwd.splitlines() if line and not line.startswith((OWN_PREFIX, CANARY, "#"))]
 
 
 def device_names(lines: Iterable[str]) -> set[str]:
@@ -86,3 +87,19 @@ def per_user_blocks(version: str) -> bool:
     which denies too much at worst."""
     found = re.match(r"(\d+)\.(\d+)", version)
     return found is not None and (int(found[1]), int(found[2])) >= (2, 1)
+
+
+def grants_of(acl: str, own: Sequence[Login]) -> list[Grant]:
+    """The grants that an ACL file of ours holds, without our own rights and the devices' own subtrees."""
+    ours = {login.username for login in own}
+    found: list[Grant] = []
+    user = ""
+    for line in acl.splitlines():
+        keyword, _, rest = line.partition(" ")
+        if keyword == "user":
+            user = rest
+        elif keyword == "topic" and user not in ours and not user.startswith(OWN_PREFIX):
+            access, _, topic_filter = rest.partition(" ")
+            if topic_filter != subtree(user):
+                found.append(Grant(user, access, topic_filter))
+    return found

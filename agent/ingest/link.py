@@ -5,7 +5,7 @@ import contextlib
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -74,6 +74,12 @@ class Link:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._subscribed.wait()
+
+    def use(self, username: str, password: str) -> None:
+        """Log in as somebody else: the connection is made anew, the broker's session goes on."""
+        self._options = replace(self._options, username=username, password=password)
+        if self._session is not None:
+            self._session.abort()
 
     @property
     def confirmed(self) -> float | None:

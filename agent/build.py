@@ -1,0 +1,100 @@
+"""Parts of the agent from its settings."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from agent.canary import Canary
+from agent.config import ConfigError, Settings
+from agent.creds.applier import Applier
+from agent.creds.files import FileStore
+from agent.creds.identity import Identity, IdentityError
+from agent.creds.reconciler import Reconciler, Timing
+from agent.creds.signals import Signals
+from agent.creds.takeover import OwnLogins
+from agent.creds.verify import Access
+from agent.ingest.decode import Limits
+from agent.ingest.link import Dial, tls_dial
+from agent.ingest.session import SessionOptions
+from agent.ingest.topics import TopicTemplate
+from probes.broker import BrokerLogin
+from probes.tls import verifying_context
+from store.db import Db
+
+
+def limits(settings: Settings) -> Limits:
+    ingest = settings.ingest
+    return Limits(
+        max_payload=ingest.max_payload_bytes,
+        max_depth=ingest.max_depth,
+        bucket_seconds=ingest.bucket_seconds,
+        max_past=ingest.max_past_hours * 3600,
+        max_future=ingest.max_future_minutes * 60,
+        timestamp_keys=ingest.timestamp_keys,
+        sequence_keys=ingest.sequence_keys,
+    )
+
+
+def session_options(settings: Settings, own: Identity | None) -> SessionOptions:
+    mqtt = settings.mqtt
+    password = mqtt.password.get_secret_value() if mqtt.password else ""
+    return SessionOptions(
+        client_id=mqtt.client_id or f"iot-agent-{settings.agent.id}",
+        username=own.ingest if own else mqtt.username or "",
+        password=own.ingest_password if own else password,
+        topic_filter=TopicTemplate(mqtt.topic_template).filter,
+        receive_maximum=mqtt.receive_maximum,
+        max_packet=mqtt.max_packet_bytes,
+        buffer_limit=mqtt.buffer_bytes,
+        keepalive=mqtt.keepalive_seconds,
+        session_expiry=int(mqtt.session_expiry_days * 86_400),
+    )
+
+
+def broker_dial(settings: Settings) -> Dial:
+    mqtt = settings.mqtt
+    name = mqtt.tls_name or mqtt.host
+    try:
+        return tls_dial(mqtt.host, mqtt.port, verifying_context(mqtt.ca_file, name), name)
+    except OSError as error:
+        raise ConfigError(f"mqtt.ca_file: cannot use {mqtt.ca_file}: {error.strerror or error}") from error
+
+
+def canary(settings: Settings, db: Db, own: Identity | None) -> Canary | None:
+    """None when there is no password for it. own: the agent's logins, if it makes them itself."""
+    given = settings.canary
+    password = own.canary_password if own else given.password and given.password.get_secret_value()
+    if not password:
+        return None
+    login = replace(device_login(settings), username=own.canary if own else given.username, password=password)
+    template = TopicTemplate(settings.mqtt.topic_template)
+    return Canary(db, login, template, settings.agent.id, settings.ingest.bucket_seconds, given.timeout_seconds)
+
+
+def device_login(settings: Settings) -> BrokerLogin:
+    """How devices reach the broker, as far as the agent knows; without user and password."""
+    mqtt, device = settings.mqtt, settings.canary
+    tls = verifying_context(mqtt.ca_file, mqtt.tls_name or mqtt.host)
+    return BrokerLogin(device.host or mqtt.host, device.port or mqtt.port, tls, "", "")
+
+
+def own_logins(settings: Settings, on_change: Callable[[Identity], None]) -> OwnLogins | None:
+    """The agent's logins at the broker that it makes itself; None when the settings name one.
+
+    Raises ConfigError when there is no identity yet.
+    """
+    if not settings.creds.enabled:
+        return None
+    try:
+        return OwnLogins(settings.agent.state_dir, settings.creds.identity_days, on_change)
+    except IdentityError as error:
+        raise ConfigError(f"creds.enabled: {error}") from error
+
+
+def reconciler(settings: Settings, db: Db, logins: OwnLogins) -> Reconciler:
+    mqtt, creds = settings.mqtt, settings.creds
+    device = device_login(settings)
+    access = Access(BrokerLogin(mqtt.host, mqtt.port, device.tls, "", ""), device)
+    signals = Signals(creds.broker_pid_file, creds.reload_command, creds.stop_command)
+    applier = Applier(FileStore(creds.directory), signals, access)
+    timing = Timing(creds.poll_seconds, creds.check_seconds)
+    return Reconciler(db, settings.agent.id, applier, access, logins, timing)

@@ -1,0 +1,94 @@
+"""Certificates as a verifying client sees them. Only ssl: what it accepts is what devices accept."""
+
+import asyncio
+import hashlib
+import ssl
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SECONDS = 10.0
+
+
+class CertificateError(Exception):
+    """It would not be accepted; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A verified certificate. Times are seconds since 1970; ca_until is the earliest end among the trusted CAs that
+    were given as a file, None for the system's; fingerprint is SHA-256 in hex."""
+
+    subject: str
+    names: tuple[str, ...]
+    until: float
+    ca_until: float | None
+    fingerprint: str
+
+    def days_left(self, now: float | None = None) -> float:
+        return (self.until - (time.time() if now is None else now)) / 86_400
+
+
+async def served(host: str, port: int, tls: ssl.SSLContext) -> Served:
+    """What a server shows, after chain and name are verified with this context.
+
+    Raises OSError (ssl.SSLCertVerificationError is one), TimeoutError.
+    """
+    async with asyncio.timeout(SECONDS):
+        _, writer = await asyncio.open_connection(host, port, ssl=tls)
+    try:
+        return _seen(writer.get_extra_info("ssl_object"), tls)
+    finally:
+        writer.transport.abort()
+
+
+def from_files(certificate: Path, key: Path, tls: ssl.SSLContext, server_name: str) -> Served:
+    """What clients would see of a server that uses these files: a handshake in memory, with their verification.
+
+    Raises CertificateError when the files do not fit, or when a client with this context would refuse.
+    """
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+    except (OSError, ValueError) as error:
+        raise CertificateError(f"{certificate} with {key}: {getattr(error, 'strerror', None) or error}") from error
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = tls.wrap_bio(down, up, server_hostname=server_name)
+    server = context.wrap_bio(up, down, server_side=True)
+    try:
+        _shake_hands(client, server)
+    except ssl.SSLCertVerificationError as error:
+        raise CertificateError(f"{certificate}: clients would refuse it: {error.verify_message}") from error
+    except ssl.SSLError as error:
+        raise CertificateError(f"{certificate}: no handshake: {error.reason}") from error
+    return _seen(client, tls)
+
+
+def _shake_hands(client: ssl.SSLObject, server: ssl.SSLObject) -> None:
+    """Both sides in turn, until neither waits for the other."""
+    waiting = [client, server]
+    for _ in range(10):
+        for side in list(waiting):
+            try:
+                side.do_handshake()
+                waiting.remove(side)
+            except ssl.SSLWantReadError:
+                continue
+        if not waiting:
+            return
+    raise ssl.SSLError(1, "the handshake does not end")
+
+
+def _seen(side: ssl.SSLObject, tls: ssl.SSLContext) -> Served:
+    found: dict[str, Any] = side.getpeercert() or {}
+    raw = side.getpeercert(binary_form=True) or b""
+    subject = ", ".join(f"{key}={value}" for part in found.get("subject", ()) for key, value in part)
+    ends = [ssl.cert_time_to_seconds(str(ca["notAfter"])) for ca in tls.get_ca_certs()]  # empty for the system's
+    return Served(
+        subject=subject,
+        names=tuple(value for _, value in found.get("subjectAltName", ())),
+        until=ssl.cert_time_to_seconds(found["notAfter"]),
+        ca_until=min(ends) if ends else None,
+        fingerprint=hashlib.sha256(raw).hexdigest(),
+    )
