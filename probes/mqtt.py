@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import itertools
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import mqtt5
@@ -28,6 +28,7 @@ class MqttClient:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> None:
         self.messages: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+        self.on_message: Callable[[str, bytes], None] = self._keep
         self.closed = asyncio.Event()
         self._reader = reader
         self._writer = writer
@@ -100,7 +101,7 @@ class MqttClient:
             case mqtt5.PublishPacket():
                 if packet.packet_id is not None:
                     self._writer.write(mqtt5.PubAckPacket(packet.packet_id).write())
-                self.messages.put_nowait((packet.topic, packet.payload or b""))
+                self.on_message(packet.topic, packet.payload or b"")
             case mqtt5.ConnAckPacket():
                 self._answer("connect", int(packet.reason_code))
             case mqtt5.PubAckPacket():
@@ -109,6 +110,9 @@ class MqttClient:
                 self._answer(("subscribe", packet.packet_id), int(packet.reason_codes[0]))
             case mqtt5.PingRespPacket():
                 self._answer("ping", 0)
+
+    def _keep(self, topic: str, payload: bytes) -> None:
+        self.messages.put_nowait((topic, payload))
 
     def _answer(self, key: object, code: int) -> None:
         waiting = self._waiting.get(key)

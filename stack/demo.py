@@ -81,7 +81,7 @@ async def _demo(stack: LocalStack, options: argparse.Namespace) -> int:
         simulator = _simulate(stack, options)
         await _first_row(db, agent, simulator)
         _say(began, "the agent runs, and the first rows are in public.telemetry")
-        _say_how_to_try(stack)
+        _say_how_to_try(stack, _url_file(stack))
         if options.headless:
             return await _summary(db, simulator)
     return await _console(stack)
@@ -111,7 +111,15 @@ async def _first_row(db: Db, agent: LocalAgent, simulator: Child) -> None:
         await asyncio.sleep(0.1)
 
 
-def _say_how_to_try(stack: LocalStack) -> None:
+def _url_file(stack: LocalStack) -> Path:
+    """Where the owner's database URL is, for iot-console."""
+    path = stack.state / "console-url"
+    path.touch(mode=0o600)
+    path.write_text(stack.owner_url)
+    return path
+
+
+def _say_how_to_try(stack: LocalStack, url_file: Path) -> None:
     """The secret goes into a file that mosquitto_pub reads, so that it shows in no process list."""
     username = f"{SPARE.slug}/devices/{SPARE.devices[0]}"
     file = stack.state / "mosquitto_pub"
@@ -124,6 +132,8 @@ def _say_how_to_try(stack: LocalStack) -> None:
         f"""
   Publish as a device yourself (from another terminal); however often you repeat it, it is one row:
     XDG_CONFIG_HOME={stack.state} mosquitto_pub -q 1 -t {topic} -m '{{"seq": 1, "temperature": 21.5}}'
+  Change its credentials, and see what the broker says to the old ones:
+    .venv/bin/iot-console --url-file {url_file} device rotate {SPARE.slug}/{SPARE.devices[0]} --overlap 0
 """,
         flush=True,
     )
@@ -161,10 +171,7 @@ def _print_summary(tally: Mapping[str, int], counted: Mapping[str, int]) -> int:
 
 async def _console(stack: LocalStack) -> int:
     """The console in this terminal, as the owner of all tenants. Its exit ends the demo."""
-    url_file: Path = stack.state / "console-url"
-    url_file.touch(mode=0o600)
-    url_file.write_text(stack.owner_url)
-    argv = [sys.executable, "-m", "tui", "--url-file", str(url_file), "--environment", "DEMO"]
+    argv = [sys.executable, "-m", "tui", "--url-file", str(_url_file(stack)), "--environment", "DEMO"]
     process = await asyncio.create_subprocess_exec(*argv)
     try:
         return await process.wait()

@@ -45,6 +45,11 @@ async def register(db: Db, devices: Collection[tuple[int, str]]) -> None:
     await db.execute(REGISTER, [d[0] for d in devices], [d[1] for d in devices])
 
 
+async def tenants(db: Db) -> set[str]:
+    """Names of the tenants that this login can see."""
+    return {row["slug"] for row in await db.rows("select slug from iot.tenants")}
+
+
 async def create_tenant(db: Db, slug: str, name: str) -> int:
     """Create a tenant, or rename it; returns its id. For the owner of the database."""
     tenant_id = await db.value(CREATE_TENANT, slug, name)

@@ -38,6 +38,14 @@ class Database:
     async def superuser(self) -> "asyncpg.Connection[asyncpg.Record]":
         return await asyncpg.connect(self.cluster.superuser_url(self.name))
 
+    async def superuser_execute(self, statement: str) -> None:
+        """From another database, so that this one may be closed."""
+        connection = await asyncpg.connect(self.cluster.superuser_url("postgres"))
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
     async def fetch(self, query: str, *args: object) -> list[tuple[object, ...]]:
         """Rows as tuples, as superuser."""
         connection = await self.superuser()

@@ -6,8 +6,9 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from store import directory, scram, telemetry
+from store import credentials, directory, scram, telemetry
 from store.db import Db, connected
+from store.errors import Conflict, Denied, Rejected
 from store.target import parse_target
 from store.telemetry import Reading
 from tests.servers import Database
@@ -15,7 +16,8 @@ from tests.servers import Database
 NOW = datetime.now(UTC).replace(hour=14, minute=0, second=0, microsecond=0)
 PARTITION = f"iot_part.telemetry_{NOW:%Y%m%d}"
 OURS = ["public.telemetry", "iot.telemetry_v", "iot.devices", "iot.tenants", "iot.dead_letters", "iot.ingest_minute",
-        "iot.agents", "iot.agent_samples", "iot.leases", "iot.members", "iot.logins", "iot.audit_log",
+        "iot.agents", "iot.agent_samples", "iot.credentials", "iot.credential_sets", "iot.credential_members",
+        "iot.acl_grants", "iot.brokers", "iot.broker_log", "iot.credential_head", "iot.rotation_due", "iot.rotation_policy", "iot.leases", "iot.members", "iot.logins", "iot.audit_log",
         PARTITION]  # fmt: skip
 
 
@@ -88,6 +90,106 @@ async def test_an_owner_of_one_tenant_cannot(database: Database, two_tenants: No
     with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError)):
         await connection.execute(attack)
     await connection.close()
+
+
+HASH = "$7$1$" + "A" * 16 + "$" + "A" * 86 + "=="
+OF_GLOBEX = [
+    f"select iot.device_create('globex', '{{d9}}', array['{HASH}'])",
+    f"select iot.credential_rotate('globex', 'd1', '{HASH}', '7 days')",
+    "select iot.credential_revoke('globex', 'd1', 'mine now')",
+    "select iot.device_set_disabled('globex', 'd1', true)",
+    "select iot.credentials_rollback('globex', 1)",
+    "select iot.acl_grant('globex', 'd1', 'read', 'tenants/globex/#')",
+    "select iot.acl_withdraw('globex', 'd1', 'x')",
+    "select iot.credentials_confirm(1)",
+]
+INTERNAL = [
+    "select iot.begin_set(1, 'x')",
+    f"select iot.put_credential(1, 1, 'a', 'acme/devices/d1', '{HASH}', 1)",
+    "select iot.credentials_settle()",
+    "select iot.credential_logins('{acme/devices/d1}', '{1}')",
+    "insert into iot.credentials (tenant_id, device_id, slot, username, password_hash) values (1, 1, 'a', 'x', 'y')",
+    "update iot.credential_members set to_generation = null",
+    "update iot.acl_grants set topic_filter = '#'",
+    "update iot.credential_head set generation = 0",
+    "update iot.brokers set state = 'applied'",
+    "select password_hash from iot.credentials",
+    "select * from iot.credentials",
+]
+
+
+@pytest_asyncio.fixture
+async def with_credentials(owner: Db, two_tenants: None) -> None:
+    for slug in ("acme", "globex"):
+        await credentials.create(owner, slug, {"d2": HASH})
+        await credentials.grant(owner, slug, "d2", "read", f"tenants/{slug}/#")
+
+
+@pytest.mark.parametrize("attack", OF_GLOBEX + INTERNAL)
+async def test_an_owner_cannot_touch_credentials_of_others_or_their_tables(
+    database: Database, with_credentials: None, attack: str
+) -> None:
+    connection = await asyncpg.connect(await database.person_url("iot_u_a", "acme"))
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connection.execute(attack)
+    await connection.close()
+
+
+async def test_an_owner_sees_the_credentials_of_the_own_tenant_only(database: Database, with_credentials: None) -> None:
+    async with connected(parse_target(await database.person_url("iot_u_a", "acme")), "test") as db:
+        assert {device.tenant for device in await credentials.devices(db)} == {"acme"}
+        assert {item.tenant for item in await credentials.sets(db, None, 100)} == {"acme"}
+        assert {change.username for change in await credentials.changes_since(db, 0)} == {"acme/devices/d2"}
+        assert [item.subjects for item in await credentials.due(db)] == [1]
+        assert await db.value("select count(*) from iot.acl_grants") == 1
+        with pytest.raises(Denied, match="you are no owner of tenant globex"):
+            await credentials.create(db, "globex", {"d3": HASH})
+        with pytest.raises(Denied, match="you are no owner of tenant nowhere"):
+            await credentials.create(db, "nowhere", {"d3": HASH})
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator"])
+async def test_only_owners_change_and_see_credentials(
+    database: Database, with_credentials: None, owner: Db, role: str
+) -> None:
+    url = await database.person_url("iot_u_low", "acme")
+    await owner.execute(f"revoke iot_owner from iot_u_low; grant iot_{role} to iot_u_low")
+    await owner.execute(f"update iot.members set role = '{role}' where login = 'iot_u_low'")
+    connection = await asyncpg.connect(url)
+    for attack in (OF_GLOBEX[0].replace("globex", "acme"), "select username from iot.credentials", INTERNAL[0]):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(attack)
+    await connection.close()
+
+
+async def test_an_owner_who_is_demoted_in_an_open_session_owns_nothing(
+    database: Database, with_credentials: None, owner: Db
+) -> None:
+    connection = await asyncpg.connect(await database.person_url("iot_u_a", "acme"))
+    assert await connection.fetchval("select count(*) from iot.credentials") == 1
+    await owner.execute("update iot.members set role = 'operator' where login = 'iot_u_a'")
+    assert await connection.fetchval("select count(*) from iot.credentials") == 0
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connection.execute("select iot.device_set_disabled('acme', 'd1', true)")
+    await connection.close()
+
+
+@pytest.mark.parametrize("attack", [*OF_GLOBEX, INTERNAL[0], *INTERNAL[4:8], "delete from iot.broker_log"])
+async def test_an_agent_cannot_make_credentials(database: Database, with_credentials: None, attack: str) -> None:
+    connection = await asyncpg.connect(await database.agent_url("iot_agent_other"))
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connection.execute(attack)
+    await connection.close()
+
+
+async def test_a_malformed_name_or_hash_is_refused_by_the_database(database: Database, two_tenants: None) -> None:
+    async with connected(parse_target(await database.person_url("iot_u_a", "acme")), "test") as db:
+        for device, stored in (("D", HASH), ("a/b", HASH), ("d3", "plain"), ("d3", HASH + "\nx:y"), ("d3", "$6$x$y")):
+            with pytest.raises(Rejected):
+                await credentials.create(db, "acme", {device: stored})
+        with pytest.raises(Conflict, match="exists already: d1"):
+            await credentials.create(db, "acme", {"d1": HASH, "d3": HASH})
+        assert [d.device for d in await credentials.devices(db)] == ["d1"], "all or none"
 
 
 async def test_no_function_is_open_to_everyone(database: Database) -> None:

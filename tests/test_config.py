@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from agent import reference
 from agent.config import ConfigError, Settings, load
@@ -31,7 +32,7 @@ def mistakes(tmp_path: Path, text: str = "", **environment: str) -> str:
 
 def test_the_names_of_the_service_before_are_honoured(tmp_path: Path) -> None:
     settings = loaded(tmp_path)
-    assert settings.mqtt.password.get_secret_value() == "pw"
+    assert settings.mqtt.password == SecretStr("pw")
     assert settings.target.host == "db.example.net"
     old = {k: v for k, v in COMPLETE.items() if k != "DATABASE_URL"} | {"EXTERNAL_DATABASE_CONNECTION_STRING": URL}
     assert load(None, old).target.user == "iot_agent_a"
@@ -46,7 +47,7 @@ def test_environment_beats_credentials_beats_file(tmp_path: Path) -> None:
     text = '[mqtt]\npassword = "from file"\nport = 1\nhost = "from-file"'
     environment = {"CREDENTIALS_DIRECTORY": str(credentials), "IOT_MQTT__PORT": "8884", "MQTT_BROKER_PASSWORD": ""}
     settings = loaded(tmp_path, text, **environment)
-    assert settings.mqtt.password.get_secret_value() == "from credentials"
+    assert settings.mqtt.password == SecretStr("from credentials")
     assert (settings.mqtt.port, settings.mqtt.host) == (8884, "mqtt.example.net")
 
 

@@ -4,21 +4,20 @@ import asyncio
 import json
 import os
 import sys
-from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from store.db import connected
 from store.errors import StoreError
-from store.target import Target, parse_target
+from store.target import Target
 from tui import status as status_twin
+from tui.command import USAGE, UrlFile, fail, target_of
 from tui.feed import Feed
 from tui.view import Snapshot
 
-URL_VARIABLE = "IOT_CONSOLE_DATABASE_URL"
 RATE_SECONDS = 2.0
-NOT_WELL, USAGE = 1, 2
+NOT_WELL = 1
 
 app = typer.Typer(
     name="iot-console",
@@ -27,10 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-UrlFile = Annotated[
-    Path | None, typer.Option("--url-file", help=f"File that holds the database URL. Without it: ${URL_VARIABLE}.")
-]
 
 
 def main() -> None:
@@ -51,9 +46,9 @@ def console(
     if context.invoked_subcommand is not None:
         context.obj = url_file
         return
-    target = _target(url_file)
+    target = target_of(url_file)
     if not sys.stdout.isatty():
-        _fail("this is not a terminal; `iot-console status` prints the same as text", USAGE)
+        fail("this is not a terminal; `iot-console status` prints the same as text", USAGE)
     if os.environ.get("NO_COLOR"):
         os.environ.setdefault("TEXTUAL_THEME", "ansi-dark")  # read when textual is imported; later is too late
     from tui.app import Console  # slow to import, and not needed by the other commands
@@ -71,13 +66,13 @@ def status(
 
     Example: iot-console status --json | jq .agents[0].status.parts
     """
-    target = _target(url_file or context.obj)
+    target = target_of(url_file or context.obj)
     try:
         snapshot = asyncio.run(_ask(target))
     except StoreError as error:
         if as_json:
             typer.echo(json.dumps({"schema": status_twin.SCHEMA, "ok": False, "error": str(error)}))
-        _fail(str(error), NOT_WELL)
+        fail(str(error), NOT_WELL)
     if as_json:
         typer.echo(json.dumps(status_twin.as_json(snapshot), default=status_twin.encode))
     else:
@@ -94,18 +89,9 @@ async def _ask(target: Target) -> Snapshot:
         return await feed.ask()
 
 
-def _target(url_file: Path | None) -> Target:
-    try:
-        url = url_file.read_text() if url_file is not None else os.environ.get(URL_VARIABLE, "")
-        if not url.strip():
-            raise ValueError(f"no database URL: give --url-file, or set ${URL_VARIABLE}")
-        return parse_target(url)
-    except OSError as error:
-        _fail(f"--url-file {url_file}: {error.strerror}", USAGE)
-    except ValueError as error:
-        _fail(str(error), USAGE)
+# registered last, so that help lists them last
+from tui import credential_commands, device_commands  # noqa: E402
 
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"iot-console: {message}", err=True)
-    raise typer.Exit(code)
+app.command("devices")(device_commands.devices)
+app.add_typer(device_commands.app, name="device")
+app.add_typer(credential_commands.app, name="credentials")

@@ -10,7 +10,7 @@ from agent.creds import lint, plan, render, verify
 from agent.creds.files import FileStore, fingerprint
 from agent.creds.identity import Identities
 from agent.creds.render import Files
-from agent.creds.signals import Signals
+from agent.creds.signals import SignalError, Signals
 from agent.creds.verify import Access, Finding, Probes, Verdict
 from store.brokers import Desired, LogEntry
 
@@ -42,7 +42,8 @@ class Applier:
         self._access = access
         self._on_step = on_step
         self._probes: Probes | None = None
-        self._published = ""
+        self.published = -1  # the set in the files
+        self._fingerprint = ""
 
     async def apply(self, desired: Desired, around: Surroundings) -> LogEntry:
         """Bring a set into force, or say why not.
@@ -65,7 +66,7 @@ class Applier:
                 self._files.keep(files, desired.generation)
                 self._on_step("kept")
                 return self._done("applied", "applied", finding.detail, desired.generation, began)
-            case Verdict.AWAY if not around.reachable:
+            case Verdict.AWAY | Verdict.STALE if not around.reachable:  # away, or just starting
                 return self._done("pending", "pending", finding.detail, desired.generation, began)
         return await self._undo(before, finding, desired.generation, around, began)
 
@@ -82,20 +83,20 @@ class Applier:
                 return self._done("applied", "repaired", finding.detail, generation, began)
             case Verdict.OPEN:
                 return await self._stop(finding, generation, began)
-            case Verdict.AWAY if not around.reachable:
+            case Verdict.AWAY | Verdict.STALE if not around.reachable:
                 state = "stopped" if self.state == "stopped" else "pending"
                 return self._done(state, "pending", finding.detail, generation, began)
         return self._done("failed", "failed", finding.detail, generation, began)
 
     async def check(self) -> Finding:
         """Whether what was applied is still in force. Raises FileError."""
-        if self._probes is None or fingerprint(self._files.read()) != self._published:
+        if self._probes is None or fingerprint(self._files.read()) != self._fingerprint:
             return Finding(Verdict.STALE, "the files are not those that were written")
         return await verify.prove(self._access, self._probes)
 
     def untouched(self) -> bool:
         """Whether the files on disk are the ones that we wrote. Raises FileError."""
-        return bool(self._published) and fingerprint(self._files.read()) == self._published
+        return bool(self._fingerprint) and fingerprint(self._files.read()) == self._fingerprint
 
     def _rendered(self, desired: Desired, probes: Probes, around: Surroundings) -> Files:
         own = [*(login for identity in around.identities.valid() for login in identity.logins()), *probes.logins()]
@@ -104,11 +105,14 @@ class Applier:
 
     async def _enforce(self, files: Files, probes: Probes, around: Surroundings) -> Finding:
         self._files.publish(files)
-        self._published, self._probes = fingerprint(files), probes
+        self._fingerprint, self._probes, self.published = fingerprint(files), probes, probes.generation
         self._on_step("published")
-        if around.reachable:
+        try:
             await self._signals.reload()
-            self._on_step("reloaded")
+        except SignalError:
+            if around.reachable:
+                raise  # otherwise it reads the files when it starts
+        self._on_step("reloaded")
         finding = await verify.prove(self._access, probes, verify.IN_FORCE_SECONDS if around.reachable else 0.0)
         self._on_step("verified")
         return finding

@@ -78,6 +78,7 @@ class Control:
 
     async def _as(self, identity: Identity) -> None:
         async with connect(self._access.as_service(identity.control, identity.control_password)) as client:
+            client.on_message = self._take
             pinging = asyncio.create_task(client.keep_alive(), name="control keepalive")
             try:
                 for topic_filter in (ANSWERS, f"{LOG_TOPICS}#", VERSION_TOPIC):
@@ -88,28 +89,16 @@ class Control:
                 self.connected.set()
                 self._on_connected()
                 log.info("control connection to the broker is up", user=identity.control)
-                await self._receive(client, self.dynsec)
+                await client.closed.wait()
             finally:
                 pinging.cancel()
                 with contextlib.suppress(asyncio.CancelledError, BrokerError):
                     await pinging
 
-    async def _receive(self, client: MqttClient, dynsec: Dynsec) -> None:
-        ended = asyncio.create_task(client.closed.wait())
-        try:
-            while not client.closed.is_set():
-                message = asyncio.create_task(client.messages.get())
-                await asyncio.wait({message, ended}, return_when=asyncio.FIRST_COMPLETED)
-                if not message.done():
-                    message.cancel()
-                    return
-                self._take(*message.result(), dynsec)
-        finally:
-            ended.cancel()
-
-    def _take(self, topic: str, payload: bytes, dynsec: Dynsec) -> None:
+    def _take(self, topic: str, payload: bytes) -> None:
         if topic == ANSWERS:
-            dynsec.take(payload)
+            if self.dynsec is not None:
+                self.dynsec.take(payload)
         elif topic == VERSION_TOPIC:
             self.version = payload.decode(errors="replace").removeprefix("mosquitto version ")
         else:

@@ -6,7 +6,7 @@ login is known to belong to the set that was in force then, without comparing cl
 
 import re
 
-LOGIN = re.compile(r"(?:\d+: )?New client connected from \S+ as .* \(p\d, c\d, k\d+, u'([^']+)'\)\.")
+LOGIN = re.compile(r"(?:\S+: )?New client connected from \S+ as .* \(p\d, c\d, k\d+, u'([^']+)'\)\.")
 SET = re.compile(r"_set-(\d+)")
 DEVICE = re.compile(r"[a-z0-9-]+/devices/[a-z0-9-]+(/b)?")
 FILE_ERROR = re.compile(r"Error.*(acl|passw|Invalid line|plugin)", re.IGNORECASE)

@@ -3,6 +3,7 @@
 from agent.creds.render import Files, device_lines, device_names
 from store.brokers import Desired
 
+HANDFUL = 5
 FEW = 20
 SHARE = 0.2
 OURS = "_set-"
@@ -20,9 +21,12 @@ def refusal(before: Files | None, desired: Desired) -> str | None:
     gone = there - device_names(desired.lines)
     if gone and OURS not in before.passwd:
         return f"the password file was not written by us, and {len(gone)} of its users are not in the database; {HOW}"
-    if gone and gone == there and len(there) > 1:
-        return f"set {desired.generation} would take away all {len(there)} devices; {HOW} {desired.generation}"
-    if len(gone) > max(FEW, SHARE * len(there)):
+    if too_many(len(gone), len(there)):
         many = f"{len(gone)} of {len(there)} devices"
         return f"set {desired.generation} would take away {many}; {HOW} {desired.generation}"
     return None
+
+
+def too_many(gone: int, there: int) -> bool:
+    """Whether nobody takes away so many at once on purpose: all of more than a handful, or a fifth of a fleet."""
+    return gone >= there > HANDFUL or gone > max(FEW, SHARE * there)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from agent.creds import verify
+from agent.creds import plan, verify
 from agent.creds.applier import Applier, Surroundings
 from agent.creds.control import Control
 from agent.creds.files import FileError
@@ -107,12 +107,13 @@ class Reconciler:
             began = time.monotonic()
             self._wake.clear()
             await self.tick(time.time())
-            # what comes while we were busy is taken together with the next
-            pause = max(DEBOUNCE_SECONDS, (time.monotonic() - began) * (BUSY_SHARE - 1))
+            ended = time.monotonic()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timing.poll):
                     await self._wake.wait()
-                await asyncio.sleep(min(pause, self._timing.poll))
+                # what comes shortly after is taken together with it
+                rested = ended + (ended - began) * (BUSY_SHARE - 1) - time.monotonic()
+                await asyncio.sleep(max(DEBOUNCE_SECONDS, min(rested, self._timing.poll)))
 
     async def tick(self, now: float) -> None:
         """One look at everything."""
@@ -158,8 +159,11 @@ class Reconciler:
             raise
 
     async def _cut_off(self) -> None:
-        if self._resumed:
-            await self._kill_switch.cut_off(await brokers.removed_since(self._db, self._applier.generation, SINGLY + 1))
+        if not self._resumed:
+            return
+        gone = await brokers.removed_since(self._db, self._applier.generation, SINGLY + 1)
+        if not plan.too_many(len(gone), self._applier.entries):  # that many wait for somebody's word
+            await self._kill_switch.cut_off(gone)
 
     async def _converge(self, desired: int, now: float) -> None:
         """Apply the newest set if it is not in force; otherwise see from time to time that nothing has changed."""
@@ -194,6 +198,9 @@ class Reconciler:
     async def _apply(self, now: float) -> None:
         if self._control.unknown:
             self._say("failed", self._control.error or "")
+            return
+        if self._control.dynsec is None and self._applier.published == self.health.desired:
+            self._say("pending", f"in the files, and the broker is away: {self._control.error}")
             return
         wanted = await brokers.desired(self._db)
         gone = await brokers.removed_since(self._db, self._applier.generation, MOST_PURGED)

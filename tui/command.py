@@ -1,0 +1,150 @@
+"""What all commands of the console share: whom to ask, how to fail, how to hand over a secret."""
+
+import asyncio
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TextIO, TypeVar
+
+import typer
+
+from store import brokers
+from store.db import Db, connected
+from store.errors import StoreError
+from store.target import Target, parse_target
+
+URL_VARIABLE = "IOT_CONSOLE_DATABASE_URL"
+FAILED, USAGE = 1, 2
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+DURATION = re.compile(r"(\d+)([smhdw]?)")
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+IN_FORCE_SECONDS = 15.0
+Result = TypeVar("Result")
+
+UrlFile = Annotated[
+    Path | None, typer.Option("--url-file", help=f"File that holds the database URL. Without it: ${URL_VARIABLE}.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="File for the secret, mode 0600, must not exist. Without it: the screen.")
+]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait until the brokers have it.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def run(context: typer.Context, url_file: Path | None, work: Callable[[Db], Awaitable[Result]]) -> Result:
+    """Do work with a database session; an error becomes one line and exit code 1."""
+    target = target_of(url_file or context.find_root().obj)
+
+    async def session() -> Result:
+        async with connected(target, "iot-console command", 2) as db:
+            return await work(db)
+
+    try:
+        return asyncio.run(session())
+    except StoreError as error:
+        fail(str(error), FAILED)
+
+
+def target_of(url_file: Path | None) -> Target:
+    """The database of a file or of the environment; wrong usage ends the program with exit code 2."""
+    try:
+        url = url_file.read_text() if url_file is not None else os.environ.get(URL_VARIABLE, "")
+        if not url.strip():
+            raise ValueError(f"no database URL: give --url-file, or set ${URL_VARIABLE}")
+        return parse_target(url)
+    except OSError as error:
+        fail(f"--url-file {url_file}: {error.strerror}", USAGE)
+    except ValueError as error:
+        fail(str(error), USAGE)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"iot-console: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, default=_encode))
+
+
+def place(text: str) -> tuple[str, str]:
+    """TENANT/DEVICE, or a device's user name."""
+    parts = text.split("/")
+    if len(parts) >= 3 and parts[1] == "devices":
+        parts = [parts[0], parts[2]]
+    if len(parts) != 2 or not all(NAME.fullmatch(part) for part in parts):
+        fail(f"{text!r} is not TENANT/DEVICE, each of a-z, 0-9 and -, as in acme/pump-7", USAGE)
+    return parts[0], parts[1]
+
+
+def duration(text: str) -> timedelta:
+    """Such as 90s, 30m, 12h, 7d, 2w; 0 is none."""
+    found = DURATION.fullmatch(text)
+    if found is None:
+        fail(f"{text!r} is no duration: write 30m, 12h, 7d or 0", USAGE)
+    return timedelta(seconds=int(found[1]) * UNITS[found[2]])
+
+
+def confirmed(question: str, yes: bool) -> None:
+    """Ask, unless told not to; ends the program when the answer is no, or when nobody could answer."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        fail(f"{question} Say so with --yes", USAGE)
+    if not typer.confirm(question):
+        fail("nothing was changed", FAILED)
+
+
+@contextmanager
+def secret_file(out: Path | None) -> Iterator[TextIO]:
+    """Where a secret goes: a new file that only its owner can read, or the screen.
+
+    It is opened before the secret is made, so that none is made that cannot be kept; removed when that fails.
+    """
+    if out is None:
+        yield sys.stdout
+        return
+    try:
+        file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        fail(f"--out {out}: {error.strerror}", USAGE)
+    try:
+        with os.fdopen(file, "w", newline="") as stream:
+            yield stream
+    except BaseException:
+        out.unlink()
+        raise
+
+
+async def until_in_force(db: Db, generation: int, wait: bool) -> str | None:
+    """Wait until every broker that is alive has this set; returns what is to be said of it, None when it has not."""
+    began = time.monotonic()
+    while wait and time.monotonic() - began < IN_FORCE_SECONDS:
+        rows = [row for row in await brokers.all_brokers(db) if row.age_seconds < 60]
+        if rows and all(row.broker.generation >= generation for row in rows):
+            names = ", ".join(row.broker.broker_id for row in rows)
+            return f"set {generation} is in force at {names} after {time.monotonic() - began:.2f} s"
+        if any(row.broker.state == "refused" for row in rows):
+            break
+        await asyncio.sleep(0.05)
+    return None if wait else f"set {generation} is stored"
+
+
+def say_in_force(said: str | None, generation: int) -> None:
+    """On stderr, so that it never mixes with a secret; exit code 1 when a broker does not have it."""
+    if said is None:
+        fail(f"set {generation} is stored, but not in force everywhere: see iot-console credentials brokers", FAILED)
+    typer.echo(said, err=True)
+
+
+def _encode(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
