@@ -36,11 +36,10 @@ def limits(settings: Settings) -> Limits:
 
 def session_options(settings: Settings, own: Identity | None) -> SessionOptions:
     mqtt = settings.mqtt
-    password = mqtt.password.get_secret_value() if mqtt.password else ""
     return SessionOptions(
         client_id=mqtt.client_id or f"iot-agent-{settings.agent.id}",
-        username=own.ingest if own else mqtt.username or "",
-        password=own.ingest_password if own else password,
+        username=own.ingest if own else mqtt.username,
+        password=own.ingest_password if own else mqtt.password.get_secret_value(),
         topic_filter=TopicTemplate(mqtt.topic_template).filter,
         receive_maximum=mqtt.receive_maximum,
         max_packet=mqtt.max_packet_bytes,

@@ -18,6 +18,8 @@ from agent.ingest.topics import TopicTemplate
 from store.target import Target, host_name, parse_target
 
 OWN_SUBTREE = "tenants/{tenant}/devices/{device}/"  # what a device's user name gives it at the broker
+OWN_LOGIN = "(made by the agent itself)"
+YES = {"1", "true", "t", "yes", "y", "on"}  # what pydantic takes for true
 DEFAULT_FILE = Path("/etc/iot-agent/agent.toml")
 PREFIX = "IOT_"
 # Other names of secrets: of the service that ran before, and of files in systemd's credentials directory.
@@ -75,9 +77,9 @@ class MqttSettings(Section):
     """Name the broker's certificate must carry, when it is not `host` (as with host = "127.0.0.1")."""
     ca_file: Path | None = None
     """CA that signed the broker's certificate; without it, the CAs of the system."""
-    username: str | None = Field(None, min_length=1)
-    """Required, like the password, unless creds.enabled: then the agent has logins of its own."""
-    password: SecretStr | None = None
+    username: str = Field(min_length=1)
+    """Not needed, like the password, when creds.enabled: then the agent has logins of its own."""
+    password: SecretStr
     client_id: str | None = None
     """Without it: iot-agent-ID. The broker keeps messages for this name while the agent is away."""
     topic_template: Annotated[str, AfterValidator(_template)] = "tenants/{tenant}/devices/{device}/{channel...}"
@@ -186,17 +188,9 @@ class Settings(Section):
     canary: CanarySettings = CanarySettings()
 
     @model_validator(mode="after")
-    def _has_a_login(self) -> "Settings":
-        if self.creds.enabled:
-            if not self.mqtt.topic_template.startswith(OWN_SUBTREE):
-                raise ValueError(f"creds.enabled needs an mqtt.topic_template that begins with {OWN_SUBTREE}")
-            return self
-        for name, where in (("username", "IOT_MQTT__USERNAME"), ("password", "MQTT_BROKER_PASSWORD")):
-            if getattr(self.mqtt, name) is None:
-                raise ValueError(
-                    f"mqtt.{name}: Field required (in the file: [mqtt] {name}; in the environment: {where}), "
-                    "or set creds.enabled"
-                )
+    def _topics_fit_user_names(self) -> "Settings":
+        if self.creds.enabled and not self.mqtt.topic_template.startswith(OWN_SUBTREE):
+            raise ValueError(f"creds.enabled needs an mqtt.topic_template that begins with {OWN_SUBTREE}")
         return self
 
     @model_validator(mode="after")
@@ -228,6 +222,8 @@ def load(file: Path | None, environment: Mapping[str, str]) -> Settings:
             if not isinstance(values, dict):
                 raise ConfigError(f"{section}: is a section, [{section}], and no setting of its own")
             merged.setdefault(section, {}).update(values)
+    if str(merged.get("creds", {}).get("enabled")).lower() in YES:
+        merged["mqtt"] = {"username": OWN_LOGIN, "password": ""} | merged["mqtt"]
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:

@@ -153,3 +153,14 @@ def test_the_reference_is_up_to_date() -> None:
 def test_the_shipped_file_is_valid() -> None:
     settings = load(ROOT / "deploy" / "agent.toml", {"DATABASE_URL": URL, "MQTT_BROKER_PASSWORD": "x"})
     assert settings.mqtt.port == 8884
+
+
+def test_an_agent_with_its_own_logins_needs_none_in_its_settings(tmp_path: Path) -> None:
+    without = {k: v for k, v in COMPLETE.items() if k not in ("IOT_MQTT__USERNAME", "MQTT_BROKER_PASSWORD")}
+    with pytest.raises(ConfigError, match=r"mqtt\.password: Field required"):
+        load(None, without)
+    assert load(None, without | {"IOT_CREDS__ENABLED": "true"}).creds.enabled
+    with pytest.raises(ConfigError, match=r"creds\.enabled needs an mqtt\.topic_template"):
+        load(
+            None, without | {"IOT_CREDS__ENABLED": "1", "IOT_MQTT__TOPIC_TEMPLATE": "x/{tenant}/{device}/{channel...}"}
+        )
