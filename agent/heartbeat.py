@@ -1,6 +1,7 @@
 """Every few seconds: look at everything, tell the database, systemd and the state directory."""
 
 import asyncio
+import gc
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -56,6 +57,7 @@ class Heartbeat:
             await asyncio.sleep(interval)
 
     async def tick(self) -> None:
+        gc.collect()  # the daemon keeps the collector away from batches; closed connections are cycles that wait here
         seen = self._observe()
         self._samples.append(report.sample(seen))
         self._horizon.advance(seen.now, seen.link.connected_at, seen.confirmed)

@@ -7,8 +7,9 @@ import os
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from bench import ingest
+from bench import creds, ingest
 from stack import broker
 
 RESULTS = Path(__file__).parent / "results"
@@ -16,15 +17,18 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog='make bench ARGS="..."')
-    parser.add_argument("--quick", action="store_true", help="leave out the 5 M row table")
+    parser.add_argument("what", nargs="*", choices=[*MEASUREMENTS, []], help="all of them without a name")
+    parser.add_argument("--quick", action="store_true", help="leave out 5 M rows and 100 000 devices")
     parser.add_argument("--no-save", action="store_true", help="print only")
     options = parser.parse_args()
-    found = asyncio.run(ingest.run(options.quick))
-    report = {"machine": machine(), "at": datetime.now(UTC).isoformat(timespec="minutes"), "ingest": found}
-    print(table(found))
-    if not options.no_save:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "ingest.json").write_text(json.dumps(report, indent=2) + "\n")
+    for name in options.what or MEASUREMENTS:
+        measure, show = MEASUREMENTS[name]
+        found = asyncio.run(measure(options.quick))
+        report = {"machine": machine(), "at": datetime.now(UTC).isoformat(timespec="minutes"), name: found}
+        print(show(found))
+        if not options.no_save:
+            RESULTS.mkdir(exist_ok=True)
+            (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
 
 
 def machine() -> dict[str, object]:
@@ -62,6 +66,9 @@ def table(found: dict[str, object]) -> str:
             f"rate with 5 M rows / rate with few: {growth[1]['rows_per_second'] / growth[0]['rows_per_second']:.2f}"
         )
     return "\n".join(lines)
+
+
+MEASUREMENTS: dict[str, tuple[Any, Any]] = {"ingest": (ingest.run, table), "creds": (creds.run, creds.table)}
 
 
 if __name__ == "__main__":

@@ -136,7 +136,6 @@ class Broker:
         text = (DEPLOY / "mosquitto.conf").read_text()
         changes = {
             "/etc/mosquitto/iot/": f"{self.directory}/",
-            "/var/lib/mosquitto/": f"{self.directory}/",
             "listener 8883": f"listener {self.device_port} 127.0.0.1",
             "listener 8884 127.0.0.1": f"listener {self.service_port} 127.0.0.1",
             PLUGIN: str(_plugin()),
@@ -145,7 +144,8 @@ class Broker:
             if old not in text:
                 raise StackError(f"deploy/mosquitto.conf has no {old!r} any more")
             text = text.replace(old, new)
-        return f"{text}pid_file {self.pid_file}\n{self.more_configuration}"
+        distribution = f"pid_file {self.pid_file}\npersistence_location {self.directory}/\n"
+        return text + distribution + self.more_configuration
 
 
 def binary() -> Path:
