@@ -227,6 +227,16 @@ create function iot.put_credential(tenant int, device bigint, in_slot text, name
   select tenant, credential_id, device, in_slot, set_number from made
 $$;
 
+-- After many changes at once. Otherwise plans that sessions keep from the time of small tables go on until autovacuum
+-- comes, and take time that grows with the square of the fleet.
+create function iot.many_changed(how_many bigint) returns void
+  language plpgsql security definer set search_path = '' as $$
+begin
+  if how_many > 100 then
+    analyze iot.devices, iot.credentials, iot.credential_members;
+  end if;
+end $$;
+
 -- Creates devices with a credential each; all or none. Returns the new set's number.
 create function iot.device_create(tenant text, devices text[], hashes text[]) returns bigint
   language plpgsql security definer set search_path = '' as $$
@@ -255,6 +265,7 @@ begin
     returning credential_id, device_id)
   insert into iot.credential_members (tenant_id, credential_id, device_id, slot, from_generation)
   select tid, credential_id, device_id, 'a', made from given;
+  perform iot.many_changed(cardinality(devices));
   return made;
 end $$;
 
@@ -388,6 +399,7 @@ begin
     and not exists (select from iot.credential_members m where m.tenant_id = tid
                       and m.credential_id = c.credential_id and m.to_generation is null);
   get diagnostics restored = row_count;
+  perform iot.many_changed(restored + ended);
   -- of two credentials of a device, the older one has a deadline; a single one has none
   update iot.credentials c
   set ends_at = case when exists (select from iot.credential_members n where n.tenant_id = tid
@@ -487,6 +499,7 @@ begin
         where n.tenant_id = tid and n.device_id = m.device_id and n.to_generation is null
           and n.credential_id > m.credential_id and nc.first_login_at is not null));
     get diagnostics done = row_count;
+    perform iot.many_changed(done);
     total := total + done;
   end loop;
   return total;
