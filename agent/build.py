@@ -3,6 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from agent.alert_settings import AppriseSettings, ChannelSettings, MailSettings, WebhookSettings
+from agent.alerts.channels import Apprise, Channel, Log, Mail, Webhook
+from agent.alerts.engine import Engine, Plan
+from agent.alerts.history import Readings
+from agent.alerts.loader import Loader
+from agent.alerts.sources import Limits as AlertLimits
 from agent.canary import Canary
 from agent.config import ConfigError, Settings
 from agent.creds.applier import Applier
@@ -16,6 +22,7 @@ from agent.ingest.decode import Limits
 from agent.ingest.link import Dial, tls_dial
 from agent.ingest.session import SessionOptions
 from agent.ingest.topics import TopicTemplate
+from agent.shipped import rules_file
 from probes.broker import BrokerLogin
 from probes.tls import verifying_context
 from store.db import Db
@@ -97,3 +104,32 @@ def reconciler(settings: Settings, db: Db, logins: OwnLogins) -> Reconciler:
     applier = Applier(FileStore(creds.directory), signals, access)
     timing = Timing(creds.poll_seconds, creds.check_seconds)
     return Reconciler(db, settings.agent.id, applier, access, logins, timing)
+
+
+def engine(settings: Settings, db: Db, observe: Callable[[], Readings]) -> Engine:
+    """The alerting of this agent."""
+    alerts = settings.alerts
+    plan = Plan(
+        sample_seconds=alerts.sample_seconds,
+        tick_seconds=alerts.tick_seconds,
+        direct_after=alerts.direct_after_seconds,
+        limits=AlertLimits(alerts.database_limit_gb * 1e9),
+        ping_url=alerts.ping_url.get_secret_value() if alerts.ping_url else None,
+        ping_seconds=alerts.ping_seconds,
+        ping_ca=alerts.ping_ca_file,
+    )
+    loader = Loader(alerts.file, settings.agent.state_dir, rules_file())
+    channels = {"log": Log(), **{name: _channel(found) for name, found in alerts.channels.items()}}
+    return Engine(db, settings.agent.id, loader, settings.agent.state_dir, channels, observe, plan)
+
+
+def _channel(found: ChannelSettings) -> Channel:
+    match found:
+        case WebhookSettings(url=url, secret=secret, ca_file=ca_file):
+            return Webhook(url.get_secret_value(), secret.get_secret_value() if secret else None, ca_file)
+        case MailSettings(password=password):
+            return Mail(found.host, found.port, found.sender, found.to, found.username,
+                        password.get_secret_value() if password else None, found.ca_file)  # fmt: skip
+        case AppriseSettings(url=url):
+            return Apprise(url.get_secret_value())
+    return Log()

@@ -225,9 +225,11 @@ def _fail(message: str, code: int) -> NoReturn:
 
 # registered last, so that help lists them last
 from agent import broker_cli as _broker  # noqa: E402
+from agent import rules_cli as _rules  # noqa: E402
 from agent.simulate import cli as _simulate  # noqa: E402
 
 app.add_typer(_broker.creds, name="creds")
 app.add_typer(_broker.certs, name="certs")
+app.add_typer(_rules.app, name="rules")
 
 app.command("simulate")(_simulate.simulate)

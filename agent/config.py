@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 
+from agent.alert_settings import AlertSettings, Section, channel_secrets
 from agent.ingest.places import UnknownDevices
 from agent.ingest.topics import TopicTemplate
 from store.target import Target, host_name, parse_target
@@ -47,12 +48,6 @@ def _template(value: str) -> str:
 def _url(value: SecretStr) -> SecretStr:
     parse_target(value.get_secret_value())
     return value
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True, use_attribute_docstrings=True
-    )
 
 
 class AgentSettings(Section):
@@ -186,6 +181,7 @@ class Settings(Section):
     http: HttpSettings = HttpSettings()
     creds: CredsSettings = CredsSettings()
     canary: CanarySettings = CanarySettings()
+    alerts: AlertSettings = AlertSettings()
 
     @model_validator(mode="after")
     def _topics_fit_user_names(self) -> "Settings":
@@ -222,6 +218,7 @@ def load(file: Path | None, environment: Mapping[str, str]) -> Settings:
             if not isinstance(values, dict):
                 raise ConfigError(f"{section}: is a section, [{section}], and no setting of its own")
             merged.setdefault(section, {}).update(values)
+    channel_secrets(merged, environment.get("CREDENTIALS_DIRECTORY"))
     if str(merged.get("creds", {}).get("enabled")).lower() in YES:
         merged["mqtt"] = {"username": OWN_LOGIN, "password": ""} | merged["mqtt"]
     try:

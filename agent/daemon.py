@@ -12,6 +12,8 @@ from importlib.metadata import version
 import structlog
 
 from agent import build
+from agent.alerts.history import Readings
+from agent.broker_watch import BrokerWatch
 from agent.canary import Canary
 from agent.config import ConfigError, Settings
 from agent.creds.identity import Identity
@@ -24,6 +26,7 @@ from agent.ingest.redelivery import first_horizon
 from agent.ingest.spool import Spool, SpoolError
 from agent.ingest.topics import TopicTemplate
 from agent.ingest.writer import Names, Writer
+from agent.readings import readings
 from agent.report import Observed, Spooled
 from agent.supervise import supervise
 from agent.systemd import Notifier
@@ -60,8 +63,10 @@ class Daemon:
         options = build.session_options(settings, own)
         self._link = Link(dial, address, options, self._pipeline, self._horizon, saved is not None)
         self._reconciler = build.reconciler(settings, db, logins) if logins else None
-        self._upkeep = Upkeep(db, agent.id, ingest)
+        self._upkeep = Upkeep(db, agent.id, ingest, settings.alerts.history_days)
         self._canary = build.canary(settings, db, own)
+        self._watch = BrokerWatch(build.device_login(settings))
+        self._engine = build.engine(settings, db, self._readings)
         self._heartbeat = Heartbeat(
             db, agent.id, VERSION, self.observe, self._horizon, agent.state_dir, self._notifier,
             ingest.write_timeout_seconds + STUCK_SECONDS,
@@ -80,6 +85,7 @@ class Daemon:
             canary=self._canary.health if self._canary else None,
             write_p95_ms=self._pipeline.latency.p95_ms(),
             creds=self._reconciler.health if self._reconciler else None,
+            alerts=self._engine.health if self._settings.alerts.enabled else None,
             upkeep_error=self._upkeep.health.error,
             confirmed=self._link.confirmed,
             unsettled_for=self._pipeline.unsettled_for(),
@@ -100,6 +106,9 @@ class Daemon:
             ]
             if self._reconciler is not None:
                 others.append(group.create_task(supervise("credentials", self._reconciler.run), name="credentials"))
+            if settings.alerts.enabled:
+                others.append(group.create_task(supervise("broker watch", self._watch.run), name="broker watch"))
+                others.append(group.create_task(supervise("alerts", self._engine.run), name="alerts"))
             if self._canary is not None:
                 watch = self._watch_canary(self._canary)
                 others.append(group.create_task(watch, name="canary"))
@@ -118,6 +127,9 @@ class Daemon:
         self._spool.close()
         count = self._pipeline.accounting
         log.info("agent stopped", **count.as_dict(), unsettled=count.unsettled())
+
+    def _readings(self) -> Readings:
+        return readings(self.observe(), self._watch)
 
     async def _beat(self) -> None:
         await self._heartbeat.run(self._settings.agent.heartbeat_seconds)

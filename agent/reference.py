@@ -6,7 +6,8 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from agent.config import CREDENTIALS, LEGACY_ENVIRONMENT, Section, Settings
+from agent.alert_settings import Section
+from agent.config import CREDENTIALS, LEGACY_ENVIRONMENT, Settings
 
 HEAD = """# Settings
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from agent.alerts.engine import AlertHealth
 from agent.canary import CanaryHealth
 from agent.creds.reconciler import CredsHealth
 from agent.ingest.accounting import Accounting
@@ -14,6 +15,7 @@ from store.agents import AgentStatus, Part, PartState, Sample
 DISK_WARN, DISK_CRIT = 85.0, 95.0
 SPOOL_WARN = 0.5
 CERTIFICATE_WARN, CERTIFICATE_CRIT = 21.0, 7.0  # days left
+ALERTS_LATE = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Observed:
     canary: CanaryHealth | None
     write_p95_ms: float | None
     creds: CredsHealth | None
+    alerts: AlertHealth | None
     upkeep_error: str | None
     confirmed: float | None
     unsettled_for: float
@@ -92,7 +95,7 @@ def sample(seen: Observed) -> Sample:
 
 def parts(seen: Observed) -> tuple[Part, ...]:
     """The state of each part, worst news in its detail."""
-    looks = (_broker, _ingest, _database, _spool, _canary, _credentials, _certificate, _disk, _upkeep)
+    looks = (_broker, _ingest, _database, _spool, _canary, _credentials, _certificate, _disk, _upkeep, _alerts)
     return tuple(look(seen) for look in looks)
 
 
@@ -195,3 +198,24 @@ def _upkeep(seen: Observed) -> Part:
     if seen.upkeep_error is not None:
         return Part("partitions", PartState.WARN, seen.upkeep_error)
     return Part("partitions", PartState.OK, "made ahead")
+
+
+def _alerts(seen: Observed) -> Part:
+    alerts = seen.alerts
+    if alerts is None:
+        return Part("alerts", PartState.OFF, "alerts.enabled is not set")
+    if alerts.evaluated_at is None:
+        return Part("alerts", PartState.UNKNOWN, "not evaluated yet")
+    age = seen.now - alerts.evaluated_at
+    if age > ALERTS_LATE:
+        return Part("alerts", PartState.CRIT, f"last evaluated {age:.0f} s ago")
+    if alerts.config_error is not None:
+        first, _, more = alerts.config_error.partition("\n")
+        return Part("alerts", PartState.WARN, f"the rules' file: {first}{' ...' if more else ''}")
+    if alerts.failing_rules:
+        return Part("alerts", PartState.WARN, f"{alerts.failing_rules} of {alerts.rules} rules cannot be evaluated")
+    if alerts.undelivered:
+        return Part(
+            "alerts", PartState.WARN, f"{alerts.undelivered} notifications not delivered: {alerts.delivery_error}"
+        )
+    return Part("alerts", PartState.OK, f"{alerts.rules} rules evaluated {age:.0f} s ago")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from agent.config import IngestSettings
-from store import leases, partitions
+from store import alerts, leases, partitions
 from store.db import Db
 from store.errors import StoreError
 
@@ -25,11 +25,12 @@ class UpkeepHealth:
 class Upkeep:
     """run() repeats tick(); a failure is retried soon and shown in the agent's status."""
 
-    def __init__(self, db: Db, agent_id: str, settings: IngestSettings) -> None:
+    def __init__(self, db: Db, agent_id: str, settings: IngestSettings, alert_days: int) -> None:
         self.health = UpkeepHealth()
         self._db = db
         self._agent_id = agent_id
         self._settings = settings
+        self._alert_days = alert_days
 
     async def run(self) -> None:
         while True:
@@ -56,4 +57,5 @@ class Upkeep:
         if dropped:
             log.info("partitions dropped", names=dropped)
         await partitions.prune(self._db, settings.history_days)
+        await alerts.prune(self._db, self._alert_days)
         return True

@@ -24,7 +24,7 @@ COMMAND_SECONDS = 20
 SESSION_SETTINGS = {
     "statement_timeout": "15s",
     "lock_timeout": "5s",
-    "idle_in_transaction_session_timeout": "30s",
+    "idle_in_transaction_session_timeout": "10s",  # a frozen process holds its row locks so long
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",

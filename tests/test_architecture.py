@@ -8,18 +8,29 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-OURS = {"sql", "store", "probes", "agent", "tui", "stack"}
+OURS = {"alerting", "sql", "store", "probes", "agent", "tui", "stack"}
 
 # package -> the packages of ours it may import (itself is always allowed)
 LAYERS: dict[str, set[str]] = {
+    "alerting": set(),
     "sql": set(),
     "store": {"sql"},
     "probes": {"store"},
     "agent.ingest": {"store"},
     "agent.creds": {"store", "probes"},
+    "agent.alerts": {"alerting", "store"},
     "agent.simulate": {"probes"},
-    "agent": {"sql", "store", "probes", "agent.ingest", "agent.creds", "agent.simulate"},
-    "tui": {"store", "probes"},
+    "agent": {
+        "alerting",
+        "sql",
+        "store",
+        "probes",
+        "agent.alerts",
+        "agent.ingest",
+        "agent.creds",
+        "agent.simulate",
+    },
+    "tui": {"alerting", "store", "probes"},
     "stack": {"sql", "store", "probes"},
 }
 
@@ -30,18 +41,31 @@ GATES = {
     "aiomqtt": ("probes.broker.", "agent.simulate.fleet."),
     "sqlite3": ("agent.ingest.spool.",),
     "psutil": ("probes.host.",),
-    "pydantic": ("agent.config.", "agent.reference."),
+    "httpx": ("agent.alerts.channels.",),
+    "pydantic": (
+        "agent.alert_settings.",
+        "agent.config.",
+        "agent.reference.",
+        "alerting.model.",
+        "alerting.rules.",
+        "alerting.ruletest.",
+        "agent.rules_cli.",
+    ),
     "prometheus_client": ("agent.web.",),
     "typer": (
         "agent.cli.",
         "agent.broker_cli.",
+        "agent.rules_cli.",
         "agent.simulate.cli.",
         "tui.cli.",
         "tui.command.",
+        "tui.alert_commands.",
         "tui.device_commands.",
+        "tui.rule_commands.",
         "tui.credential_commands.",
     ),
     "subprocess": ("stack.",),
+    "yaml": ("alerting.document.",),
     "textual": ("tui.",),
     "rich": ("tui.",),
 }
@@ -105,7 +129,7 @@ def test_imports_go_downwards_and_through_the_gates(module: str) -> None:
             assert target == home or target in LAYERS[home], f"{module} must not import {name}"
         if top in GATES:
             assert f"{module}.".startswith(GATES[top]), f"{top} belongs in {GATES[top]}"
-        if module in PURE:
+        if module in PURE or home == "alerting":
             assert top not in IMPURE, f"{module} is pure: {top} does not belong here"
 
 

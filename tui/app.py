@@ -31,7 +31,7 @@ class Console(App[None]):
 
     CSS_PATH = "app.tcss"
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS = [  # noqa: RUF012 (Textual's own declaration)
+    BINDINGS = [
         Binding(",".join(action.keys), action.id, action.help, show=False, priority=action.id == "quit", id=action.id)
         for action in ACTIONS
     ]

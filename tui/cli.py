@@ -90,8 +90,10 @@ async def _ask(target: Target) -> Snapshot:
 
 
 # registered last, so that help lists them last
-from tui import credential_commands, device_commands  # noqa: E402
+from tui import alert_commands, credential_commands, device_commands, rule_commands  # noqa: E402
 
 app.command("devices")(device_commands.devices)
 app.add_typer(device_commands.app, name="device")
 app.add_typer(credential_commands.app, name="credentials")
+app.add_typer(alert_commands.app, name="alerts")
+app.add_typer(rule_commands.app, name="rules")

@@ -1,0 +1,1 @@
+"""What alerting decides: state machine, expressions, rules, routing. Pure: no clock, file, network or database."""
