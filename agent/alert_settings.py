@@ -56,6 +56,29 @@ class LogSettings(Section):
 ChannelSettings = Annotated[WebhookSettings | MailSettings | AppriseSettings | LogSettings, Field(discriminator="kind")]
 
 
+class CloudSettings(Section):
+    """Azure, asked every few minutes by a process of its own; only reads. Without it, rules on azure.* have no data."""
+
+    enabled: bool = False
+    credential: Literal["managed", "default"] = "managed"
+    """managed: the VM's own identity; default: what azure-identity finds, such as a login of the az command line."""
+    client_id: str | None = None
+    """Of a user-assigned identity."""
+    vm: str | None = None
+    """Resource id of the VM: /subscriptions/.../virtualMachines/NAME"""
+    function: str | None = None
+    """Name of the function app, as in AppRoleName."""
+    workspace: str | None = None
+    """Id (GUID) of the Log Analytics workspace with its requests."""
+    cost_scope: str | None = None
+    """Whose bill: /subscriptions/... or a resource group's id."""
+    poll_seconds: float = Field(300.0, ge=1)
+    cost_seconds: float = Field(14_400.0, ge=1)
+    management_url: str = "https://management.azure.com"
+    logs_url: str = "https://api.loganalytics.io"
+    ca_file: Path | None = None
+
+
 class AlertSettings(Section):
     """Rules, and ways to people. docs/alerts.md says how they work together."""
 

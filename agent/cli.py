@@ -60,7 +60,7 @@ def run(config_file: ConfigFile = None) -> None:
     settings = _settings(config_file)
     log.configure(settings.agent.log_level, settings.agent.id)
     try:
-        asyncio.run(daemon.serve(settings))
+        asyncio.run(daemon.serve(settings, config_file=config_file))
     except ConfigError as error:
         _fail(str(error), USAGE)
 
@@ -225,6 +225,8 @@ def _fail(message: str, code: int) -> NoReturn:
 
 # registered last, so that help lists them last
 from agent import broker_cli as _broker  # noqa: E402
+from agent import cloud_cli as _cloud  # noqa: E402
+from agent import drill_cli as _drill  # noqa: E402
 from agent import rules_cli as _rules  # noqa: E402
 from agent.simulate import cli as _simulate  # noqa: E402
 
@@ -232,4 +234,6 @@ app.add_typer(_broker.creds, name="creds")
 app.add_typer(_broker.certs, name="certs")
 app.add_typer(_rules.app, name="rules")
 
+app.command("cloud")(_cloud.cloud)
+app.command("drill")(_drill.drill)
 app.command("simulate")(_simulate.simulate)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 
-from agent.alert_settings import AlertSettings, Section, channel_secrets
+from agent.alert_settings import AlertSettings, CloudSettings, Section, channel_secrets
 from agent.ingest.places import UnknownDevices
 from agent.ingest.topics import TopicTemplate
 from store.target import Target, host_name, parse_target
@@ -182,6 +182,7 @@ class Settings(Section):
     creds: CredsSettings = CredsSettings()
     canary: CanarySettings = CanarySettings()
     alerts: AlertSettings = AlertSettings()
+    cloud: CloudSettings = CloudSettings()
 
     @model_validator(mode="after")
     def _topics_fit_user_names(self) -> "Settings":

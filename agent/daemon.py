@@ -8,10 +8,11 @@ import signal
 import time
 from contextlib import AsyncExitStack
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 
-from agent import build
+from agent import build, cloud
 from agent.alerts.history import Readings
 from agent.broker_watch import BrokerWatch
 from agent.canary import Canary
@@ -44,7 +45,7 @@ STUCK_SECONDS = 120.0  # on top of the write timeout, before the watchdog is let
 class Daemon:
     """All parts, built from settings. Opens nothing; run() does."""
 
-    def __init__(self, settings: Settings, names: Names, db: Db, dial: Dial) -> None:
+    def __init__(self, settings: Settings, names: Names, db: Db, dial: Dial, config_file: Path | None) -> None:
         ingest, agent = settings.ingest, settings.agent
         template = TopicTemplate(settings.mqtt.topic_template)
         self._settings = settings
@@ -66,6 +67,7 @@ class Daemon:
         self._upkeep = Upkeep(db, agent.id, ingest, settings.alerts.history_days)
         self._canary = build.canary(settings, db, own)
         self._watch = BrokerWatch(build.device_login(settings))
+        self._cloud = cloud.CloudPoll(db, agent.id, settings.cloud, cloud.command(config_file))
         self._engine = build.engine(settings, db, self._readings)
         self._heartbeat = Heartbeat(
             db, agent.id, VERSION, self.observe, self._horizon, agent.state_dir, self._notifier,
@@ -109,6 +111,8 @@ class Daemon:
             if settings.alerts.enabled:
                 others.append(group.create_task(supervise("broker watch", self._watch.run), name="broker watch"))
                 others.append(group.create_task(supervise("alerts", self._engine.run), name="alerts"))
+            if settings.cloud.enabled:
+                others.append(group.create_task(supervise("cloud", self._cloud.run), name="cloud"))
             if self._canary is not None:
                 watch = self._watch_canary(self._canary)
                 others.append(group.create_task(watch, name="canary"))
@@ -155,8 +159,10 @@ class Daemon:
             pipeline.cancel()
 
 
-async def serve(settings: Settings, dial: Dial | None = None) -> None:
+async def serve(settings: Settings, dial: Dial | None = None, config_file: Path | None = None) -> None:
     """Run an agent until SIGTERM or SIGINT. dial: how to reach the broker, for benchmarks; by default over TLS.
+
+    config_file: where the settings are from, for processes that need them too.
 
     Raises:
         ConfigError: something in the settings turned out to be unusable on this machine.
@@ -175,7 +181,7 @@ async def serve(settings: Settings, dial: Dial | None = None) -> None:
         except Misconfigured as error:
             raise ConfigError(f"database.ca_file: {error}") from error
         try:
-            daemon = Daemon(settings, names, db, dial or build.broker_dial(settings))
+            daemon = Daemon(settings, names, db, dial or build.broker_dial(settings), config_file)
         except SpoolError as error:
             raise ConfigError(f"agent.state_dir: {error}") from error
         if settings.http.port:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from alerting.expression import Query
@@ -49,8 +49,16 @@ def reduce(query: Query, series: Iterable[Stats], slot: float) -> dict[Labels, f
         labels = tuple(sorted(found.labels.items()))
         if all(matcher.accepts(labels) for matcher in query.matchers):
             groups.setdefault(labels if query.by is None else _kept(found.labels, query.by), []).append(found)
+    if query.window is None:
+        groups = {labels: [_now(found) for found in members] for labels, members in groups.items()}
     values = {labels: function(query, members, slot) for labels, members in groups.items()}
     return {labels: value for labels, value in values.items() if value is not None}
+
+
+def _now(found: Stats) -> Stats:
+    """Without a window only the newest value of a series counts."""
+    value = found.newest
+    return replace(found, count=1, total=value, low=value, high=value, numbers=(value,))
 
 
 def _kept(labels: Mapping[str, str], by: tuple[str, ...]) -> Labels:

@@ -87,6 +87,12 @@ class Broker:
                 if path.suffix != ".log":
                     path.chmod(0o600)
 
+    def directory_made(self) -> Path:
+        """The directory, before the first start."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        give(self.directory, self._user)
+        return self.directory
+
     def make_files_directory(self) -> None:
         """As deploy/install makes it: files that the agent puts there belong to the broker's group."""
         self.files.mkdir(parents=True, exist_ok=True)

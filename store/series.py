@@ -56,9 +56,10 @@ from iot.ingest_minute m join iot.tenants n using (tenant_id)
 where m.minute > to_timestamp($1) - interval '30 seconds' and m.minute <= to_timestamp($2)
 group by n.slug"""
 
+# Of other people's sessions an agent sees little more than that they are there, and in which database.
 DATABASE = """
 select pg_database_size(current_database())::float8 as size_bytes,
-       100.0 * (select count(*) from pg_stat_activity where backend_type = 'client backend')
+       100.0 * (select count(*) from pg_stat_activity where datid is not null and usesysid is not null)
          / current_setting('max_connections')::float8 as connections_percent"""
 
 OVERDUE = "select policy, overdue from iot.rotations_overdue()"

@@ -31,7 +31,8 @@ LAYERS: dict[str, set[str]] = {
         "agent.simulate",
     },
     "tui": {"alerting", "store", "probes"},
-    "stack": {"sql", "store", "probes"},
+    "stack": {"alerting", "sql", "store", "probes"},
+    "agent.drill_cli": {"stack"},  # drills happen on the local stack; nothing else of the agent knows it
 }
 
 # library -> the only places that may import it
@@ -49,12 +50,16 @@ GATES = {
         "alerting.model.",
         "alerting.rules.",
         "alerting.ruletest.",
+        "agent.cloud_cli.",
+        "agent.drill_cli.",
         "agent.rules_cli.",
     ),
     "prometheus_client": ("agent.web.",),
     "typer": (
         "agent.cli.",
         "agent.broker_cli.",
+        "agent.cloud_cli.",
+        "agent.drill_cli.",
         "agent.rules_cli.",
         "agent.simulate.cli.",
         "tui.cli.",
@@ -64,6 +69,7 @@ GATES = {
         "tui.rule_commands.",
         "tui.credential_commands.",
     ),
+    "azure": ("probes.azure.",),
     "subprocess": ("stack.",),
     "yaml": ("alerting.document.",),
     "textual": ("tui.",),

@@ -143,6 +143,7 @@ def test_functions_over_groups() -> None:
     assert {name: value(f"{name}(m[1m]) by (tenant)") for name in expected} == expected
     assert value("rate(m[1m]) by (tenant)") == pytest.approx(2.5 / 60)
     assert value("quantile(0.5, m[1m]) by (tenant)") == 3.0
+    assert (value("min(m) by (tenant)"), value("count(m) by (tenant)")) == (3.0, 2.0)  # the newest of each
     only = parse('max(m{device!="2"}[1m]) by (tenant)')
     assert isinstance(only, Query)
     assert aggregate.reduce(only, series, 100.0) == {(("tenant", "x"),): 3.0}
