@@ -11,7 +11,7 @@ demo: venv
 	@.venv/bin/python -m stack.demo $(ARGS)
 
 test: venv
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: lint test
 

@@ -39,13 +39,16 @@ from store.errors import Misconfigured
 
 log = structlog.get_logger()
 VERSION = version("iot-console")
+ALERT_CONNECTIONS = 3
 STUCK_SECONDS = 120.0  # on top of the write timeout, before the watchdog is let go
 
 
 class Daemon:
     """All parts, built from settings. Opens nothing; run() does."""
 
-    def __init__(self, settings: Settings, names: Names, db: Db, dial: Dial, config_file: Path | None) -> None:
+    def __init__(
+        self, settings: Settings, names: Names, db: Db, alerts_db: Db, dial: Dial, config_file: Path | None
+    ) -> None:
         ingest, agent = settings.ingest, settings.agent
         template = TopicTemplate(settings.mqtt.topic_template)
         self._settings = settings
@@ -67,8 +70,8 @@ class Daemon:
         self._upkeep = Upkeep(db, agent.id, ingest, settings.alerts.history_days)
         self._canary = build.canary(settings, db, own)
         self._watch = BrokerWatch(build.device_login(settings))
-        self._cloud = cloud.CloudPoll(db, agent.id, settings.cloud, cloud.command(config_file))
-        self._engine = build.engine(settings, db, self._readings)
+        self._cloud = cloud.CloudPoll(alerts_db, agent.id, settings.cloud, cloud.command(config_file))
+        self._engine = build.engine(settings, alerts_db, self._readings)
         self._heartbeat = Heartbeat(
             db, agent.id, VERSION, self.observe, self._horizon, agent.state_dir, self._notifier,
             ingest.write_timeout_seconds + STUCK_SECONDS,
@@ -178,10 +181,14 @@ async def serve(settings: Settings, dial: Dial | None = None, config_file: Path 
             db = await stack.enter_async_context(
                 connected(settings.target, names.session_name, settings.database.pool_size)
             )
+            # of its own, so that neither waits for the other's connections
+            alerts_db = await stack.enter_async_context(
+                connected(settings.target, f"iot-alerts {settings.agent.id}", ALERT_CONNECTIONS)
+            )
         except Misconfigured as error:
             raise ConfigError(f"database.ca_file: {error}") from error
         try:
-            daemon = Daemon(settings, names, db, dial or build.broker_dial(settings), config_file)
+            daemon = Daemon(settings, names, db, alerts_db, dial or build.broker_dial(settings), config_file)
         except SpoolError as error:
             raise ConfigError(f"agent.state_dir: {error}") from error
         if settings.http.port:

@@ -98,21 +98,22 @@ class Db:
             yield db
 
     @asynccontextmanager
-    async def hints(self, channel: str) -> AsyncIterator["Hints"]:
+    async def hints(self, *channels: str) -> AsyncIterator["Hints"]:
         """LISTEN on a connection of its own. Behind a transaction pooler no hint ever comes: poll as well."""
         async with self.connection() as held:
             source = held._source
             assert not isinstance(source, asyncpg.Pool)
             hints = Hints()
             with translated():
-                await source.add_listener(channel, hints.heard)
+                for channel in channels:
+                    await source.add_listener(channel, hints.heard)
                 source.add_termination_listener(hints.lost)
             try:
                 yield hints
             finally:
                 with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                     source.remove_termination_listener(hints.lost)
-                    await source.remove_listener(channel, hints.heard)
+                    source.terminate()  # politely, a server that hangs would hold us up
 
     async def close(self) -> None:
         """Close the pool; a server that does not answer within two seconds is cut off."""
@@ -125,7 +126,7 @@ class Db:
 
 
 class Hints:
-    """Notifications of one channel: only that there was one, never what it says."""
+    """Notifications of some channels: only that there was one, never what it says."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()

@@ -121,7 +121,7 @@ async def test_the_heartbeat_says_what_the_agent_knows(stack: LocalStack, agent:
         assert (row.agent_id, row.status.cores) == ("agent-1", os.cpu_count())
         assert row.status.memory_total > row.status.memory_used > 0
         assert {part.name for part in row.status.parts} == {
-            "broker", "ingest", "database", "spool", "canary", "credentials", "certificate", "disk", "partitions",
+            "broker", "ingest", "database", "spool", "canary", "credentials", "certificate", "disk", "partitions", "alerts",
         }  # fmt: skip
         assert all(part.state in PartState for part in row.status.parts)
         assert await agents.recent_samples(db, "agent-1", 60)

