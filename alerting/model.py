@@ -100,7 +100,7 @@ class Group(Part):
     eval_delay: Duration = 0.0
     """Look at the state of this long ago, because data comes late."""
     limit: int = Field(0, ge=0)
-    rules: list[RuleModel]
+    rules: Annotated[list[RuleModel], BeforeValidator(lambda given: given or [])]
 
 
 class RouteModel(Part):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import creds, ingest
+from bench import alerts, creds, ingest
 from stack import broker
 
 RESULTS = Path(__file__).parent / "results"
@@ -68,7 +68,11 @@ def table(found: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
-MEASUREMENTS: dict[str, tuple[Any, Any]] = {"ingest": (ingest.run, table), "creds": (creds.run, creds.table)}
+MEASUREMENTS: dict[str, tuple[Any, Any]] = {
+    "ingest": (ingest.run, table),
+    "creds": (creds.run, creds.table),
+    "alerts": (alerts.run, alerts.table),
+}
 
 
 if __name__ == "__main__":

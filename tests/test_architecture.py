@@ -28,6 +28,7 @@ LAYERS: dict[str, set[str]] = {
         "agent.alerts",
         "agent.ingest",
         "agent.creds",
+        "agent.drill_cli",
         "agent.simulate",
     },
     "tui": {"alerting", "store", "probes"},
@@ -37,11 +38,11 @@ LAYERS: dict[str, set[str]] = {
 
 # library -> the only places that may import it
 GATES = {
-    "asyncpg": ("store.db.", "stack.postgres."),
+    "asyncpg": ("store.db.", "stack.faults.", "stack.postgres."),
     "mqtt5": ("agent.ingest.session.", "probes.mqtt."),
     "aiomqtt": ("probes.broker.", "agent.simulate.fleet."),
     "sqlite3": ("agent.ingest.spool.",),
-    "psutil": ("probes.host.",),
+    "psutil": ("probes.host.", "stack.drills.", "stack.faults."),
     "httpx": ("agent.alerts.channels.",),
     "pydantic": (
         "agent.alert_settings.",
