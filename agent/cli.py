@@ -228,10 +228,13 @@ from agent import broker_cli as _broker  # noqa: E402
 from agent import cloud_cli as _cloud  # noqa: E402
 from agent import drill_cli as _drill  # noqa: E402
 from agent import rules_cli as _rules  # noqa: E402
+from agent import rules_edit as _edit  # noqa: E402
 from agent.simulate import cli as _simulate  # noqa: E402
 
 app.add_typer(_broker.creds, name="creds")
 app.add_typer(_broker.certs, name="certs")
+_rules.app.command("edit")(_edit.edit)
+_rules.app.command("remove")(_edit.remove)
 app.add_typer(_rules.app, name="rules")
 
 app.command("cloud")(_cloud.cloud)

@@ -190,7 +190,13 @@ def _run_file(path: Path) -> tuple[list[Outcome], RuleSet]:
             loaded = _loaded(path.parent / name)
             rule_set = RuleSet((*rule_set.rules, *loaded.rules), (), loaded.routes, loaded.inhibitions)
         return [
-            testrun.run(test, rule_set, tests.evaluation_interval, f"{path.name}: {test.name or number}")
+            testrun.run(
+                test,
+                rule_set,
+                tests.evaluation_interval,
+                f"{path.name}: {test.name or number}",
+                lambda name: _loaded(path.parent / name),
+            )
             for number, test in enumerate(tests.tests)
         ], rule_set
     except ValidationError as error:

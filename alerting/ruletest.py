@@ -51,7 +51,9 @@ class AlertTest(Part):
 
 class Event(Part):
     at: Duration
-    type: Literal["restart", "ack", "silence"]
+    type: Literal["restart", "reload", "ack", "silence"]
+    rule_file: str | None = None
+    """reload: the rules from then on."""
     matchers: dict[LabelName, str] = {}
     lasts: Duration = 3600.0
 

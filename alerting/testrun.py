@@ -1,9 +1,9 @@
 """Runs one test of rules, slot by slot through evaluation, notification and events, and says what was unexpected."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from alerting import evaluation, grouping, template
+from alerting import evaluation, grouping, machine, template
 from alerting.grouping import Alert, Policy, Reason
 from alerting.machine import Kind, Labels, Memory, State
 from alerting.routing import Silence, fits
@@ -60,10 +60,23 @@ class _Run:
         for key in plan.done:
             del self.alerts[key]
 
-    def happen(self, event: Event) -> None:
+    def reload(self, rules: RuleSet, now: float) -> None:
+        """State goes on for rules with the same name and labels; of others, what fires ends."""
+        identities = {rule.key: rule.identity for rule in rules.rules}
+        for rule in self.rules.rules:
+            if identities.get(rule.key) != rule.identity:
+                for notice in machine.close(self.memories.pop(rule.key, Memory())):
+                    key = f"{rule.key} {notice.labels} {notice.episode}"
+                    self.alerts[key] = replace(self.alerts[key], ended_at=now)
+        self.rules = rules
+
+    def happen(self, event: Event, load: Callable[[str], RuleSet]) -> None:
         match event.type:
             case "restart":
                 self.restarted = set(self.memories)
+            case "reload":
+                assert event.rule_file is not None, "a reload names its rule_file"
+                self.reload(load(event.rule_file), event.at)
             case "silence":
                 ends_at = event.at + event.lasts
                 self.silences.append(Silence(str(len(self.silences)), event.matchers, event.at, ends_at))
@@ -85,12 +98,13 @@ class _Run:
         return {found.state for key in keys for found in self.memories.get(key, Memory()).instances.values()}
 
 
-def run(test: RuleTest, rules: RuleSet, evaluation_interval: float, name: str) -> Outcome:
-    """Raises ValueError when the test itself cannot be read."""
+def run(
+    test: RuleTest, rules: RuleSet, evaluation_interval: float, name: str, load: Callable[[str], RuleSet]
+) -> Outcome:
+    """load: rules by the name that a reload gives. Raises ValueError when the test itself cannot be read."""
     interval = test.interval or evaluation_interval
     simulation = Simulation([series_of(given, interval) for given in test.input_series], interval)
-    simulated = replace(rules, rules=tuple(replace(rule, interval=evaluation_interval) for rule in rules.rules))
-    state = _Run(simulated, simulation)
+    state = _Run(_simulated(rules, evaluation_interval), simulation)
     checks = sorted(test.alert_rule_test, key=lambda check: check.eval_time)
     events = sorted(test.events, key=lambda event: event.at)
     ends_at = max([c.eval_time for c in checks] + [n.at for n in test.exp_notifications or []], default=0.0)
@@ -99,13 +113,17 @@ def run(test: RuleTest, rules: RuleSet, evaluation_interval: float, name: str) -
     slot = 0.0
     while slot <= ends_at:
         while events and events[0].at <= slot:
-            state.happen(events.pop(0))
+            state.happen(events.pop(0), lambda file: _simulated(load(file), evaluation_interval))
         state.evaluate(slot)
         while checks and checks[0].eval_time < slot + evaluation_interval:
             failures += _check(state, checks.pop(0), slot, covered)
         slot += evaluation_interval
     failures += _notifications(test, state, evaluation_interval)
     return Outcome(name, tuple(failures), frozenset(covered))
+
+
+def _simulated(rules: RuleSet, interval: float) -> RuleSet:
+    return replace(rules, rules=tuple(replace(rule, interval=interval) for rule in rules.rules))
 
 
 def _check(state: _Run, check: AlertTest, slot: float, covered: set[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from agent.alerts import backtest
 from agent.alerts.book import Book
 from agent.alerts.evaluator import Evaluator
 from agent.alerts.history import History
@@ -182,6 +183,22 @@ async def test_silence_of_devices(agent: Db, acme: int) -> None:
     seen = {labels["device"]: now - at for labels, at in await series.last_seen(agent, now, 2, None, 0)}
     assert seen["d1"] == pytest.approx(1200, abs=1)
     assert seen["d2"] < 60  # new: counts from its creation
+
+
+async def test_a_rule_over_the_past(agent: Db, owner: Db, acme: int) -> None:
+    """d1 was silent for a while and talks again; d2 is new. Nothing later than a slot is seen at it."""
+    await owner.execute("update iot.devices set created_at = now() - interval '1 day' where name = 'd1'")
+    for ago in (110, 100, 90, 30, 20, 10, 0):  # minutes: silent from 90 to 30
+        await store_rows(agent, acme, "d1", ["{}"], timedelta(minutes=ago))
+    found = replace(rule(), interval=60.0)
+    [span] = [s for s in await backtest.run(found, agent, 7200.0, 1e9) if s.fired_at > NOW.timestamp() - 6600]
+    assert span.labels["device"] == "d1"
+    assert span.fired_at - (NOW.timestamp() - 75 * 60) == pytest.approx(0, abs=61)
+    assert span.ended_at is not None
+    assert span.ended_at - (NOW.timestamp() - 30 * 60) == pytest.approx(0, abs=61)
+    assert "d1" in span.line()
+    with pytest.raises(ValueError, match="more than 50000 evaluations"):
+        await backtest.run(replace(found, interval=1.0), agent, 86_400.0, 1e9)
 
 
 async def test_no_question_scans_telemetry(database: Database, agent: Db, owner: Db, acme: int) -> None:

@@ -62,6 +62,7 @@ GATES = {
         "agent.cloud_cli.",
         "agent.drill_cli.",
         "agent.rules_cli.",
+        "agent.rules_edit.",
         "agent.simulate.cli.",
         "tui.cli.",
         "tui.command.",

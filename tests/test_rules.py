@@ -219,6 +219,48 @@ tests:
     assert "0 passed, 1 failed" in done.stdout
 
 
+def test_a_reload_in_a_test_of_rules(tmp_path: Path) -> None:
+    """A changed limit keeps the alert, other labels end it."""
+    now = GOOD.replace("for: 10m", "for: 0s")
+    (tmp_path / "alerts.yaml").write_text(now)
+    (tmp_path / "higher.yaml").write_text(now.replace("> 90", "> 94"))
+    (tmp_path / "other.yaml").write_text(now.replace("severity: warning", "severity: critical"))
+    file = tmp_path / "test.yaml"
+    file.write_text("""
+rule_files: [alerts.yaml]
+evaluation_interval: 1m
+tests:
+  - input_series: [{series: 'vm.cpu_percent{agent="a"}', values: '95x20'}]
+    events:
+      - {at: 5m, type: reload, rule_file: higher.yaml}
+      - {at: 8m, type: reload, rule_file: other.yaml}
+    alert_rule_test:
+      - {eval_time: 6m, alertname: Cpu, exp_alerts: [{exp_labels: {severity: warning}}]}
+      - {eval_time: 9m, alertname: Cpu, exp_alerts: [{exp_labels: {severity: critical}}]}
+""")
+    done = command("test", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_edits_from_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "alerts.yaml"
+    file.write_text(GOOD + "# foot\n")
+    rule = tmp_path / "rule.yaml"
+    rule.write_text("id: cpu\nalert: Cpu\nexpr: avg(vm.cpu_percent[2m]) > 80\nrunbook: vm-pressure\n")
+    done = command("edit", "cpu", str(rule), "--rules", str(file))
+    assert done.returncode == 0, done.stderr
+    assert "> 80" in file.read_text()
+    assert "# foot" in file.read_text()
+    before = file.read_text()
+    rule.write_text("id: cpu\nalert: Cpu\nexpr: avg(vm.nothing[2m]) > 80\nrunbook: x\n")
+    done = command("edit", "cpu", str(rule), "--rules", str(file))
+    assert (done.returncode, "nothing was changed" in done.stderr, file.read_text()) == (1, True, before)
+    done = command("remove", "cpu", "--rules", str(file), "--seen", "0" * 64)
+    assert (done.returncode, "changed by somebody else" in done.stderr) == (1, True)
+    assert command("remove", "cpu", "--rules", str(file)).returncode == 0
+    assert rules.load(file.read_text()).rules == ()
+
+
 def test_cases_from_the_command_line(tmp_path: Path) -> None:
     file = tmp_path / "cases.json"
     case = {"name": "x", "rule": {"op": ">", "threshold": 5}, "samples": [{"t": 0, "v": 6}]}
