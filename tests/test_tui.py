@@ -37,6 +37,7 @@ from tui.feed import RateMeter
 from tui.frame import banner_line, footer_line, help_page, status_line, tabs_line
 from tui.overview import overview
 from tui.render import Line, age, clip, fit, line_width, literal, number, pad, plain, to_ascii, width
+from tui.style import STYLES
 from tui.view import Metric, Path, PathState, Snapshot, View
 
 PICTURES = File(__file__).parent / "pictures"
@@ -451,3 +452,8 @@ def test_wrong_usage_is_explained(url_file: File) -> None:
     assert done.returncode == 2
     assert "always verified" in done.stderr
     assert "secret" not in done.stderr
+
+
+def test_no_style_has_a_colour_and_dim() -> None:
+    """Textual blends such a style with the background; that of a plain terminal has no colour, and the console ended."""
+    assert not [name for name, style in STYLES.items() if style.color is not None and style.dim]

@@ -66,5 +66,5 @@ def as_text(snapshot: Snapshot) -> str:
         silent = row.age_seconds > AGENT_SILENT_SECONDS
         beat = f"SILENT for {age(row.age_seconds)}" if silent else f"beat {age(row.age_seconds)} ago"
         lines.append(f"agent      {row.agent_id} {row.version}, {beat}")
-        lines += [f"  {p.name:<11}{'unknown' if silent else p.state:<8} {p.detail}" for p in row.status.parts]
+        lines += [f"  {p.name:<12}{'unknown' if silent else p.state:<8} {p.detail}" for p in row.status.parts]
     return "\n".join(lines)

@@ -2,13 +2,14 @@
 
 from rich.style import Style
 
+# Never a colour and dim together: blending it with a terminal's default background, which has no colour, fails.
 STYLES = {
     "": Style(),
     "ok": Style(color="#56b4e9"),
     "warn": Style(color="#e69f00"),
     "crit": Style(color="#d55e00", bold=True),
     "off": Style(dim=True),
-    "unknown": Style(color="#e69f00", dim=True),
+    "unknown": Style(color="#a87400"),
     "dim": Style(dim=True),
     "strong": Style(bold=True),
     "title": Style(bold=True),
