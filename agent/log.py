@@ -21,3 +21,12 @@ def configure(level: str, agent_id: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(agent=agent_id)
+    logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
+
+
+class _Forward(logging.Handler):
+    """What libraries log goes the same way: a line that is no JSON would be lost to whoever queries the journal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say = structlog.get_logger().error if record.levelno >= logging.ERROR else structlog.get_logger().warning
+        say(record.getMessage(), logger=record.name, exc_info=record.exc_info or None)

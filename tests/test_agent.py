@@ -161,6 +161,27 @@ def test_an_abstract_socket_and_none_at_all_are_fine() -> None:
     assert Notifier({"WATCHDOG_USEC": "60000000"}).watchdog_seconds == 60
 
 
+async def test_what_libraries_log_is_json_too() -> None:
+    code = """
+import asyncio, logging
+from agent import log
+log.configure("info", "a")
+logging.getLogger("mqtt").warning("could not %s", "disconnect")
+async def main():
+    asyncio.get_running_loop().create_future().set_exception(OSError("nobody looks"))
+    logging.getLogger("httpx").info("a request, with its address")
+asyncio.run(main())
+"""
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["event"].splitlines()[0] for line in lines] == [
+        "could not disconnect", "Future exception was never retrieved",
+    ]  # fmt: skip
+    assert "nobody looks" in lines[1]["exception"]
+
+
 async def test_every_log_line_is_json_and_no_secret_is_in_any(stack: LocalStack, agent: LocalAgent) -> None:
     lines = agent.log.read_text().splitlines()
     assert all({"event", "level", "time", "agent"} <= json.loads(line).keys() for line in lines)
