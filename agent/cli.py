@@ -46,7 +46,24 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def main() -> None:
+    if sys.argv[1:2] != ["run"]:  # the service needs none of it, and keeps what it imports in memory for months
+        _add_commands()
     app()
+
+
+def _add_commands() -> None:
+    """Commands from other modules, last, so that help lists them last."""
+    from agent import broker_cli, cloud_cli, drill_cli, rules_cli, rules_edit
+    from agent.simulate import cli as simulate_cli
+
+    rules_cli.app.command("edit")(rules_edit.edit)
+    rules_cli.app.command("remove")(rules_edit.remove)
+    app.add_typer(broker_cli.creds, name="creds")
+    app.add_typer(broker_cli.certs, name="certs")
+    app.add_typer(rules_cli.app, name="rules")
+    app.command("cloud")(cloud_cli.cloud)
+    app.command("drill")(drill_cli.drill)
+    app.command("simulate")(simulate_cli.simulate)
 
 
 @app.command()
@@ -221,22 +238,3 @@ def _progress(line: str) -> None:
 def _fail(message: str, code: int) -> NoReturn:
     typer.echo(f"iot-agent: {message}" if "\n" not in message else f"iot-agent:\n{message}", err=True)
     sys.exit(code)
-
-
-# registered last, so that help lists them last
-from agent import broker_cli as _broker  # noqa: E402
-from agent import cloud_cli as _cloud  # noqa: E402
-from agent import drill_cli as _drill  # noqa: E402
-from agent import rules_cli as _rules  # noqa: E402
-from agent import rules_edit as _edit  # noqa: E402
-from agent.simulate import cli as _simulate  # noqa: E402
-
-app.add_typer(_broker.creds, name="creds")
-app.add_typer(_broker.certs, name="certs")
-_rules.app.command("edit")(_edit.edit)
-_rules.app.command("remove")(_edit.remove)
-app.add_typer(_rules.app, name="rules")
-
-app.command("cloud")(_cloud.cloud)
-app.command("drill")(_drill.drill)
-app.command("simulate")(_simulate.simulate)
