@@ -9,20 +9,20 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from agent import build, config
 from agent.config import ConfigError, Settings
 from agent.creds import bootstrap, identity
+from agent.usage import FAILED, USAGE, fail
 from probes.certificates import CertificateError, Served, from_files, served
 from store import brokers
 from store.brokers import BrokerRow
 from store.db import connected
 from store.errors import StoreError
 
-FAILED, USAGE = 1, 2
 SOON_DAYS = 21.0
 TAKES_SECONDS = 60.0
 
@@ -50,7 +50,7 @@ def init(
     try:
         made = bootstrap.init(directory, state_dir, force)
     except (bootstrap.AlreadyThere, OSError) as error:
-        _fail(str(error), FAILED)
+        fail(str(error), FAILED)
     typer.echo("\n".join(f"written: {path}" for path in made))
 
 
@@ -64,9 +64,9 @@ def status(config_file: ConfigFile = None, as_json: AsJson = False) -> None:
     try:
         row = asyncio.run(_row(settings))
     except StoreError as error:
-        _fail(str(error), FAILED)
+        fail(str(error), FAILED)
     if row is None:
-        _fail(f"agent {settings.agent.id} has reported no broker yet; is creds.enabled set, and does it run?", FAILED)
+        fail(f"agent {settings.agent.id} has reported no broker yet; is creds.enabled set, and does it run?", FAILED)
     broker = row.broker
     if as_json:
         body = asdict(broker) | {"desired": row.desired, "age_seconds": row.age_seconds}
@@ -88,11 +88,11 @@ def rotate_identity(config_file: ConfigFile = None) -> None:
         before = identity.load(state_dir).current.slot
         (state_dir / identity.REQUEST).touch()
     except (identity.IdentityError, OSError) as error:
-        _fail(str(error), FAILED)
+        fail(str(error), FAILED)
     ends_at = time.monotonic() + TAKES_SECONDS
     while identity.requested(state_dir):
         if time.monotonic() > ends_at:
-            _fail("not done within a minute; does the agent run, and does it reach the broker? It will go on", FAILED)
+            fail("not done within a minute; does the agent run, and does it reach the broker? It will go on", FAILED)
         time.sleep(0.1)
     typer.echo(f"slot {before} -> slot {identity.load(state_dir).current.slot}")
 
@@ -113,7 +113,7 @@ def certs_status(
         seen = asyncio.run(served(login.host, login.port, login.tls))
         same = None if certificate is None else _fingerprint(certificate) == seen.fingerprint
     except (OSError, TimeoutError, ValueError) as error:
-        _fail(str(error) or "the broker does not answer", FAILED)
+        fail(str(error) or "the broker does not answer", FAILED)
     _print_served(seen, as_json, same)
     sys.exit(FAILED if same is False or seen.days_left() < SOON_DAYS else 0)
 
@@ -130,7 +130,7 @@ def rotate_check(certificate: Path, key: Path, config_file: ConfigFile = None, a
     try:
         seen = from_files(certificate, key, login.tls, settings.mqtt.tls_name or settings.mqtt.host)
     except CertificateError as error:
-        _fail(str(error), FAILED)
+        fail(str(error), FAILED)
     _print_served(seen, as_json, None)
 
 
@@ -163,9 +163,4 @@ def _settings(file: Path | None) -> Settings:
     try:
         return config.from_process(file)
     except ConfigError as error:
-        _fail(str(error), USAGE)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"iot-agent: {message}", err=True)
-    sys.exit(code)
+        fail(str(error), USAGE)

@@ -2,10 +2,9 @@
 
 import asyncio
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 from xml.etree import ElementTree
 
 import typer
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from agent import config
 from agent.alerts import backtest as backtests
 from agent.shipped import rules_file, shipped
+from agent.usage import FAILED, USAGE, fail, text_of
 from alerting import cases, catalogue, document, durations, explain, model, rules, testrun
 from alerting.document import DocumentError
 from alerting.rules import Rule, RuleSet
@@ -22,8 +22,6 @@ from alerting.testrun import Outcome
 from store.db import connected
 from store.errors import StoreError
 from store.target import parse_target
-
-FAILED, USAGE = 1, 2
 
 app = typer.Typer(help="Check, explain and test the rules of alerts.", no_args_is_help=True, rich_markup_mode=None)
 RulesFile = Annotated[Path | None, typer.Argument(help="Without it, the rules that come with the program.")]
@@ -68,7 +66,7 @@ def explain_command(rule: str, file: RulesFile = None) -> None:
     """
     found = next((r for r in _loaded(file).rules if rule in (r.key, r.alert)), None)
     if found is None:
-        _fail(f"there is no rule {rule}", USAGE)
+        fail(f"there is no rule {rule}", USAGE)
     typer.echo(explain.words(found))
 
 
@@ -105,10 +103,10 @@ def run_cases(file: Path) -> None:
     Example: iot-agent rules run-cases cases.json
     """
     try:
-        for outcome in cases.run_all(json.loads(_text(file))):
+        for outcome in cases.run_all(json.loads(text_of(file))):
             typer.echo(json.dumps(outcome))
     except (cases.CaseError, json.JSONDecodeError) as error:
-        _fail(f"{file}: {error}", USAGE)
+        fail(f"{file}: {error}", USAGE)
 
 
 @app.command("test")
@@ -158,15 +156,15 @@ def backtest(
     """
     found = next((r for r in _loaded(file).rules if rule in (r.key, r.alert)), None)
     if found is None:
-        _fail(f"there is no rule {rule}", USAGE)
+        fail(f"there is no rule {rule}", USAGE)
     try:
         seconds = durations.seconds(since)
         settings = config.from_process(config_file)
         spans = asyncio.run(_backtest(found, seconds, settings))
     except (ValueError, config.ConfigError) as error:
-        _fail(str(error), USAGE)
+        fail(str(error), USAGE)
     except StoreError as error:
-        _fail(str(error), FAILED)
+        fail(str(error), FAILED)
     if as_json:
         typer.echo(json.dumps([asdict(span) for span in spans]))
         return
@@ -183,7 +181,7 @@ async def _backtest(rule: Rule, seconds: float, settings: config.Settings) -> li
 
 def _run_file(path: Path) -> tuple[list[Outcome], RuleSet]:
     try:
-        found = document.load(_text(path))
+        found = document.load(text_of(path))
         tests = TestFile.model_validate(found.data)
         rule_set = RuleSet()
         for name in tests.rule_files:
@@ -201,9 +199,9 @@ def _run_file(path: Path) -> tuple[list[Outcome], RuleSet]:
         ], rule_set
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
-        _fail(f"{path}: " + "; ".join(lines), USAGE)
+        fail(f"{path}: " + "; ".join(lines), USAGE)
     except (DocumentError, ValueError) as error:
-        _fail(f"{path}: {error}", USAGE)
+        fail(f"{path}: {error}", USAGE)
 
 
 def _junit(outcomes: list[Outcome]) -> bytes:
@@ -229,20 +227,8 @@ def _loaded(file: Path | None) -> RuleSet:
     try:
         return _load(path)
     except DocumentError as error:
-        _fail(f"{path}:\n{error}", USAGE)
+        fail(f"{path}:\n{error}", USAGE)
 
 
 def _load(path: Path) -> RuleSet:
-    return rules.load(_text(path))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        _fail(f"{path}: {getattr(error, 'strerror', None) or error}", USAGE)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"iot-agent: {message}", err=True)
-    sys.exit(code)
+    return rules.load(text_of(path))

@@ -3,19 +3,18 @@
 import fcntl
 import hashlib
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from agent.alert_settings import AlertSettings
+from agent.usage import FAILED, USAGE, fail, text_of
 from alerting import patch, rules
 from alerting.document import DocumentError
 from alerting.patch import PatchError
 
-FAILED, USAGE = 1, 2
 RULES = AlertSettings().file
 RulesPath = Annotated[Path, typer.Option("--rules", help="The file of rules.")]
 
@@ -31,7 +30,7 @@ def edit(
 
     Example: iot-agent rules edit vm-cpu vm-cpu.yaml --rules /etc/iot-agent/alerts.yaml
     """
-    text = _read(rule_file)
+    text = text_of(rule_file)
     if group is None:
         _change(rules_path, seen, lambda before: patch.replace(before, rule_id, text))
     else:
@@ -53,16 +52,16 @@ def _change(path: Path, seen: str | None, change: Callable[[str], str]) -> None:
             fcntl.flock(held, fcntl.LOCK_EX)
             before = path.read_text()
             if seen is not None and hashlib.sha256(before.encode()).hexdigest() != seen:
-                _fail(f"{path} was changed by somebody else meanwhile: look at it again", FAILED)
+                fail(f"{path} was changed by somebody else meanwhile: look at it again", FAILED)
             after = change(before)
             rules.load(after)
             _write(path, after)
     except OSError as error:
-        _fail(f"{path}: {error.strerror}", USAGE)
+        fail(f"{path}: {error.strerror}", USAGE)
     except PatchError as error:
-        _fail(f"{path}: {error}", FAILED)
+        fail(f"{path}: {error}", FAILED)
     except DocumentError as error:
-        _fail(f"nothing was changed; the file would be wrong:\n{error}", FAILED)
+        fail(f"nothing was changed; the file would be wrong:\n{error}", FAILED)
     typer.echo(f"{path} is written; agents take it over within seconds")
 
 
@@ -74,15 +73,3 @@ def _write(path: Path, text: str) -> None:
         os.fsync(stream.fileno())
     temporary.chmod(path.stat().st_mode & 0o777)
     temporary.rename(path)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        _fail(f"{path}: {getattr(error, 'strerror', None) or error}", USAGE)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"iot-agent: {message}", err=True)
-    sys.exit(code)

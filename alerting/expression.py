@@ -25,7 +25,7 @@ FUNCTIONS = {
     "age": "seconds since the newest value",
     "quantile": "quantile(0.95, metric[5m])",
 }
-NEED_WINDOW = {"avg", "min", "max", "sum", "count", "rate", "increase", "quantile"}
+NEED_WINDOW = {"rate", "increase", "quantile"}
 OF_COUNTERS = {"rate", "increase"}
 
 

@@ -128,7 +128,7 @@ class _Parser:
         matchers = self._matchers()
         window = self._window()
         self._expect(")")
-        if window is None and name in NEED_WINDOW and name not in ("min", "max", "avg", "sum", "count"):
+        if window is None and name in NEED_WINDOW:
             raise ExpressionError(f"{name} needs a window, as in {name}({metric.text}[5m])", function.column)
         return Query(name, metric.text, matchers, window, self._by(), number, function.column)
 

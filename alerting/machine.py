@@ -79,6 +79,9 @@ class Notice:
     again: bool = False
 
 
+NOTHING: tuple[Notice, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One series of a result. active: whether the condition holds; value is what people see."""
@@ -172,7 +175,7 @@ def _step(timing: Timing, memory: Memory, rows: dict[Labels, Row], complete: boo
         before = memory.instances.get(labels)
         active, value = _seen(timing, labels, rows, complete)
         if active is None:
-            after, told = _unknown(before)
+            after, told = before, NOTHING
         elif active:
             fresh = before is None or before.state is State.INACTIVE
             if fresh and timing.limit and room <= 0:
@@ -207,10 +210,6 @@ def _seen(timing: Timing, labels: Labels, rows: dict[Labels, Row], complete: boo
     if labels == timing.own and rows:
         return False, None  # the stand-in ends when real series come
     return {NoData.OK: False, NoData.KEEP: None, NoData.ALERTING: True}[timing.no_data], None
-
-
-def _unknown(before: Instance | None) -> tuple[Instance | None, tuple[Notice, ...]]:
-    return before, ()
 
 
 def _active(

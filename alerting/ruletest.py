@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from alerting import catalogue, durations
+from alerting import catalogue
 from alerting.aggregate import Stats, reduce, stats_of
 from alerting.catalogue import Form
 from alerting.expression import Query, queries
@@ -177,7 +177,3 @@ def _fits(expected: Expected, labels: Labels, annotations: Mapping[str, str]) ->
 
 def _shown(labels: Mapping[str, str]) -> str:
     return "{" + ", ".join(f'{k}="{v}"' for k, v in sorted(labels.items())) + "}"
-
-
-def clock_text(seconds: float) -> str:
-    return durations.words(seconds)

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from alerting import evaluation, grouping, machine, template
+from alerting.durations import words
 from alerting.grouping import Alert, Policy, Reason
 from alerting.machine import Kind, Labels, Memory, State
 from alerting.routing import Silence, fits
 from alerting.rules import NAME, Rule, RuleSet
-from alerting.ruletest import AlertTest, Event, RuleTest, Simulation, clock_text, differences, series_of
+from alerting.ruletest import AlertTest, Event, RuleTest, Simulation, differences, series_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def _simulated(rules: RuleSet, interval: float) -> RuleSet:
 
 
 def _check(state: _Run, check: AlertTest, slot: float, covered: set[str]) -> Iterator[str]:
-    where = f"at {clock_text(check.eval_time)}, {check.alertname}"
+    where = f"at {words(check.eval_time)}, {check.alertname}"
     if not any(rule.alert == check.alertname for rule in state.rules.rules):
         yield f"{where}: no rule has this alert"
     fired = list(state.firing(check.alertname, slot))
@@ -150,6 +151,6 @@ def _notifications(test: RuleTest, state: _Run, interval: float) -> Iterator[str
     expected = sorted((n.at // interval * interval, n.alertname, str(n.reason)) for n in test.exp_notifications)
     found = sorted(told for told in state.told if told[1] in named)
     for at, alert, said in (told for told in expected if told not in found):
-        yield f"at {clock_text(at)}, {alert}: {said} was not notified"
+        yield f"at {words(at)}, {alert}: {said} was not notified"
     for at, alert, said in (told for told in found if told not in expected):
-        yield f"at {clock_text(at)}, {alert}: {said} was notified and not expected"
+        yield f"at {words(at)}, {alert}: {said} was notified and not expected"

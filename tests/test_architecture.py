@@ -63,6 +63,7 @@ GATES = {
         "agent.drill_cli.",
         "agent.rules_cli.",
         "agent.rules_edit.",
+        "agent.usage.",
         "agent.simulate.cli.",
         "tui.cli.",
         "tui.command.",
