@@ -24,6 +24,7 @@ from agent.ingest.link import Dial, Link
 from agent.ingest.pipeline import Pipeline
 from agent.ingest.places import Places
 from agent.ingest.redelivery import first_horizon
+from agent.ingest.replay import Replay
 from agent.ingest.spool import Spool, SpoolError
 from agent.ingest.topics import TopicTemplate
 from agent.ingest.writer import Names, Writer
@@ -68,6 +69,7 @@ class Daemon:
         self._link = Link(dial, address, options, self._pipeline, self._horizon, saved is not None)
         self._reconciler = build.reconciler(settings, db, logins) if logins else None
         self._upkeep = Upkeep(db, agent.id, ingest, settings.alerts.history_days)
+        self._replay = Replay(db, writer)
         self._canary = build.canary(settings, db, own)
         self._watch = BrokerWatch(build.device_login(settings))
         self._cloud = cloud.CloudPoll(alerts_db, agent.id, settings.cloud, cloud.command(config_file))
@@ -107,6 +109,7 @@ class Daemon:
             others = [
                 group.create_task(self._pipeline.recover(), name="recover"),
                 group.create_task(supervise("upkeep", self._upkeep.run), name="upkeep"),
+                group.create_task(supervise("replay", self._replay.run), name="replay"),
                 group.create_task(supervise("heartbeat", self._beat), name="heartbeat"),
             ]
             if self._reconciler is not None:

@@ -25,10 +25,22 @@ on conflict (tenant_id, minute, agent_id) do update
   set dead_letters = ingest_minute.dead_letters + excluded.dead_letters"""
 
 NEWEST = """
-select d.last_at, coalesce(n.slug, '?') as tenant, d.topic, d.reason, d.detail, d.times, d.state::text
+select d.dead_letter_id, d.last_at, coalesce(n.slug, '?') as tenant, d.topic, d.reason, d.detail, d.times,
+       d.state::text, d.replay_at is not null as replaying
 from iot.dead_letters d left join iot.tenants n using (tenant_id)
 where d.tenant_id = any (array(select tenant_id from iot.tenants))
 order by d.last_at desc limit $1"""
+
+PAYLOAD = "select payload from iot.dead_letters where dead_letter_id = $1"
+HANDLE = "select iot.dead_letters_handle($1, $2)"
+WANTED = """
+select dead_letter_id, tenant_id, topic, qos, payload, extract(epoch from first_at)::float8 as first_at
+from iot.dead_letters where replay_at is not null
+order by replay_at limit $1"""
+REPLAYED = """
+update iot.dead_letters set state = 'replayed', replay_at = null, closed_by = replay_by, closed_at = clock_timestamp()
+where dead_letter_id = any ($1)"""
+REFUSED_AGAIN = "update iot.dead_letters set replay_at = null where dead_letter_id = any ($1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,9 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterRow:
+    """state: open, replayed or discarded. replaying: an agent is asked to take it again."""
+
+    dead_letter_id: int
     last_at: datetime
     tenant: str
     topic: str
@@ -54,6 +69,19 @@ class DeadLetterRow:
     detail: str
     times: int
     state: str
+    replaying: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A dead letter that is to be taken again. first_at: seconds since 1970."""
+
+    dead_letter_id: int
+    tenant_id: int
+    topic: str
+    qos: int
+    payload: bytes
+    first_at: float
 
 
 async def put(db: Db, letters: Sequence[DeadLetter], agent_id: str) -> None:
@@ -78,3 +106,28 @@ async def put(db: Db, letters: Sequence[DeadLetter], agent_id: str) -> None:
 async def newest(db: Db, limit: int) -> list[DeadLetterRow]:
     """The latest dead letters the session may see, newest first."""
     return [DeadLetterRow(**row) for row in await db.rows(NEWEST, limit)]
+
+
+async def payload(db: Db, dead_letter_id: int) -> bytes | None:
+    """The message as it came."""
+    found = await db.value(PAYLOAD, dead_letter_id)
+    return bytes(found) if isinstance(found, bytes) else None
+
+
+async def handle(db: Db, ids: Sequence[int], what: str) -> int:
+    """what: replay, discard or reopen. Returns how many that changed. Raises Denied unless operator of all of them."""
+    return int(str(await db.value(HANDLE, list(ids), what)))
+
+
+async def wanted(db: Db, limit: int) -> list[Wanted]:
+    """Those that are to be taken again, the longest waiting first. Another agent may take them too."""
+    return [Wanted(**row) for row in await db.rows(WANTED, limit)]
+
+
+async def mark_replayed(db: Db, ids: Sequence[int]) -> None:
+    await db.execute(REPLAYED, list(ids))
+
+
+async def mark_refused(db: Db, ids: Sequence[int]) -> None:
+    """They stay open; put() has noted why."""
+    await db.execute(REFUSED_AGAIN, list(ids))

@@ -11,8 +11,8 @@ AGENT_LOGIN = re.compile(r"iot_agent_[a-z0-9_]{1,40}")
 PERSON_LOGIN = re.compile(r"iot_u_[a-z0-9_]{1,40}")
 EXISTS = "select exists (select from pg_roles where rolname = $1)"
 PUT_LOGIN = """
-insert into iot.logins (login, home_tenant_id)
-select $1, tenant_id from iot.tenants where slug = $2
+insert into iot.logins (login, home_tenant_id, name)
+select $1, tenant_id, substr($1, 7) from iot.tenants where slug = $2
 on conflict (login) do update set disabled = false"""
 PUT_MEMBER = """
 insert into iot.members (tenant_id, login, role)
@@ -24,7 +24,9 @@ async def put_agent(db: Db, login: str) -> str:
     """Create an agent's login, or give it a new password; returns the password, which is stored nowhere."""
     if not AGENT_LOGIN.fullmatch(login):
         raise ValueError(f"an agent's login is named iot_agent_WORD, not {login}")
-    return await _put_role(db, login, "iot_agent", connections=20)
+    password = await _put_role(db, login, connections=20)
+    await db.execute(f"grant iot_agent to {login}")
+    return password
 
 
 async def put_owner(db: Db, login: str, tenant: str) -> str:
@@ -33,9 +35,13 @@ async def put_owner(db: Db, login: str, tenant: str) -> str:
         raise ValueError(f"a person's login is named iot_u_WORD, not {login}")
     if not await db.value("select exists (select from iot.tenants where slug = $1)", tenant):
         raise ValueError(f"there is no tenant {tenant}")
-    password = await _put_role(db, login, "iot_owner", connections=4)
+    password = await _put_role(db, login, connections=4)
     await db.execute(PUT_LOGIN, login, tenant)
     await db.execute(PUT_MEMBER, login, tenant)
+    version = int(str(await db.value("select current_setting('server_version_num')")))
+    options = "admin true, inherit true, set false" if version >= 160_000 else "admin option"
+    await db.execute(f"grant {login} to iot_rolemgr with {options}")  # so that owners can change it later
+    await db.execute("select iot.regroup($1)", login)
     return password
 
 
@@ -47,11 +53,10 @@ def login_url(admin_url: str, login: str, password: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{login}{dot}{project}:{quote(password, safe='')}@{address}"))
 
 
-async def _put_role(db: Db, login: str, group: str, connections: int) -> str:
+async def _put_role(db: Db, login: str, connections: int) -> str:
     password = secrets.token_urlsafe(32)
     stored = scram.verifier(password, secrets.token_bytes(16))
     verb = "alter" if await db.value(EXISTS, login) else "create"
     # login matches [a-z0-9_]+ and stored is base64 with $ and :, so neither needs quoting
     await db.execute(f"{verb} role {login} login connection limit {connections} password '{stored}'")
-    await db.execute(f"grant {group} to {login}")
     return password

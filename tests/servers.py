@@ -8,6 +8,7 @@ import asyncpg
 from stack.postgres import Cluster
 from store import people
 from store.db import connected
+from store.members import Role
 from store.target import parse_target
 
 TEMPLATE = "iot_template"
@@ -30,9 +31,11 @@ class Database:
             password = await people.put_agent(db, login)
         return self.cluster.url(login, password, self.name, socket_dir)
 
-    async def person_url(self, login: str, tenant: str) -> str:
+    async def person_url(self, login: str, tenant: str, role: Role = Role.OWNER) -> str:
         async with connected(parse_target(self.owner_url), "test", 2) as db:
             password = await people.put_owner(db, login, tenant)
+            await db.execute("update iot.members set role = $2 where login = $1", login, role.value)
+            await db.execute("select iot.regroup($1)", login)
         return self.cluster.url(login, password, self.name)
 
     async def superuser(self) -> "asyncpg.Connection[asyncpg.Record]":

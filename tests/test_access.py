@@ -9,6 +9,7 @@ import pytest_asyncio
 from store import credentials, directory, scram, telemetry
 from store.db import Db, connected
 from store.errors import Conflict, Denied, Rejected
+from store.members import Role
 from store.target import parse_target
 from store.telemetry import Reading
 from tests.servers import Database
@@ -149,13 +150,8 @@ async def test_an_owner_sees_the_credentials_of_the_own_tenant_only(database: Da
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator"])
-async def test_only_owners_change_and_see_credentials(
-    database: Database, with_credentials: None, owner: Db, role: str
-) -> None:
-    url = await database.person_url("iot_u_low", "acme")
-    await owner.execute(f"revoke iot_owner from iot_u_low; grant iot_{role} to iot_u_low")
-    await owner.execute(f"update iot.members set role = '{role}' where login = 'iot_u_low'")
-    connection = await asyncpg.connect(url)
+async def test_only_owners_change_and_see_credentials(database: Database, with_credentials: None, role: str) -> None:
+    connection = await asyncpg.connect(await database.person_url("iot_u_low", "acme", Role(role)))
     for attack in (OF_GLOBEX[0].replace("globex", "acme"), "select username from iot.credentials", INTERNAL[0]):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(attack)

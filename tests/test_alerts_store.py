@@ -23,6 +23,7 @@ from alerting.rules import Rule
 from store import alert_rules, alert_views, alerts, directory, series, telemetry
 from store.db import Db, connected
 from store.errors import Conflict, Denied
+from store.members import Role
 from store.series import Stored
 from store.target import parse_target
 from store.telemetry import Reading
@@ -236,16 +237,8 @@ async def firing(agent: Db, acme: int, tmp_path: Path) -> str:
     return (await alert_views.find(agent, "Silent"))[0]
 
 
-async def as_person(database: Database, owner: Db, login: str, tenant: str, role: str) -> str:
-    url = await database.person_url(login, tenant)
-    await owner.execute(f"revoke iot_owner from {login}")
-    await owner.execute(f"grant iot_{role} to {login}")
-    await owner.execute("update iot.members set role = $2::iot.member_role where login = $1", login, role)
-    return url
-
-
 async def test_operators_acknowledge_and_silence_and_viewers_look(database: Database, owner: Db, firing: str) -> None:
-    url = await as_person(database, owner, "iot_u_op", "acme", "operator")
+    url = await database.person_url("iot_u_op", "acme", Role.OPERATOR)
     async with connected(parse_target(url), "test") as db:
         await alert_views.ack(db, firing, "on it", None)
         [row] = await alert_views.episodes(db, timedelta(0))
@@ -263,7 +256,7 @@ async def test_operators_acknowledge_and_silence_and_viewers_look(database: Data
             await alert_views.silence(db, "globex", {"a": "b"}, timedelta(hours=1), "x")
         with pytest.raises(Denied):
             await alert_rules.put(db, "acme", "r", {}, 0)
-    url = await as_person(database, owner, "iot_u_view", "acme", "viewer")
+    url = await database.person_url("iot_u_view", "acme", Role.VIEWER)
     async with connected(parse_target(url), "test") as db:
         assert len(await alert_views.episodes(db, timedelta(0))) == 1
         for attempt in (alert_views.ack(db, firing, "", None), alert_views.unack(db, firing),

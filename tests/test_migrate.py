@@ -19,10 +19,10 @@ CATALOG = {
     "indexes": "select schemaname, indexname, indexdef from pg_indexes where schemaname in ('iot', 'public') order by 1, 2",
     "policies": "select tablename, policyname, roles::text, cmd, qual, with_check from pg_policies order by 1, 2",
     "functions": """select proname, pg_get_functiondef(oid), proacl::text from pg_proc
-                    where pronamespace = 'iot'::regnamespace order by 1, 2""",
+                    where pronamespace in ('iot'::regnamespace, 'iot_priv'::regnamespace) order by 1, 2""",
     "tables": """select relname, relkind::text, relacl::text, relrowsecurity, reloptions::text, relowner::regrole::text
                  from pg_class where relnamespace in ('iot'::regnamespace, 'public'::regnamespace) order by 1""",
-    "column grants": "select attrelid::regclass::text, attname, attacl::text from pg_attribute where attacl is not null",
+    "column grants": "select attrelid::regclass::text, attname, attacl::text from pg_attribute where attacl is not null order by 1, 2",
     "triggers": "select tgrelid::regclass::text, tgname, pg_get_triggerdef(oid) from pg_trigger where not tgisinternal order by 1",
     "types": "select enumtypid::regtype::text, enumlabel from pg_enum order by 1, enumsortorder",
 }

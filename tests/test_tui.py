@@ -79,8 +79,8 @@ SNAPSHOT = Snapshot(
         for n in range(40)
     ),
     dead_letters=(
-        DeadLetterRow(NOW - timedelta(seconds=3), "acme", "tenants/acme/devices/dev-0412/up", "not-json",
-                      "unexpected end of data: line 1 column 25", 4, "open"),
+        DeadLetterRow(1, NOW - timedelta(seconds=3), "acme", "tenants/acme/devices/dev-0412/up", "not-json",
+                      "unexpected end of data: line 1 column 25", 4, "open", False),
     ),
 )  # fmt: skip
 LIVE = View(T, "PROD", "iot on vm-weu:5432", Path(PathState.LIVE, T - 60), SNAPSHOT)
