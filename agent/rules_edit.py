@@ -1,8 +1,5 @@
 """`iot-agent rules edit` and `remove`: one rule of the file is changed, every other line and comment stays."""
 
-import fcntl
-import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +7,10 @@ from typing import Annotated
 import typer
 
 from agent.alert_settings import AlertSettings
+from agent.alerts import rules_file
+from agent.alerts.rules_file import ChangedMeanwhileError
 from agent.usage import FAILED, USAGE, fail, text_of
-from alerting import patch, rules
+from alerting import patch
 from alerting.document import DocumentError
 from alerting.patch import PatchError
 
@@ -45,31 +44,15 @@ def remove(rule_id: str, rules_path: RulesPath = RULES, seen: str | None = None)
     _change(rules_path, seen, lambda before: patch.remove(before, rule_id))
 
 
-def _change(path: Path, seen: str | None, change: Callable[[str], str]) -> None:
-    """Under a lock, from the text as it is now; a reader sees the old file or the new one, never half of it."""
+def _change(path: Path, seen: str | None, edit: Callable[[str], str]) -> None:
     try:
-        with path.open("r+") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
-            before = path.read_text()
-            if seen is not None and hashlib.sha256(before.encode()).hexdigest() != seen:
-                fail(f"{path} was changed by somebody else meanwhile: look at it again", FAILED)
-            after = change(before)
-            rules.load(after)
-            _write(path, after)
+        rules_file.change(path, seen, edit)
     except OSError as error:
         fail(f"{path}: {error.strerror}", USAGE)
+    except ChangedMeanwhileError as error:
+        fail(str(error), FAILED)
     except PatchError as error:
         fail(f"{path}: {error}", FAILED)
     except DocumentError as error:
         fail(f"nothing was changed; the file would be wrong:\n{error}", FAILED)
     typer.echo(f"{path} is written; agents take it over within seconds")
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".new")
-    with temporary.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.chmod(path.stat().st_mode & 0o777)
-    temporary.rename(path)

@@ -88,6 +88,11 @@ def load(text: str) -> Document:
         loader.dispose()
 
 
+def dump(data: object) -> str:
+    """Data as YAML, keys in their order, one to a line."""
+    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100))
+
+
 def _walk(
     node: yaml.Node, path: Path, spans: dict[Path, tuple[int, int]], columns: dict[Path, int], mistakes: list[Mistake]
 ) -> None:

@@ -362,3 +362,13 @@ begin
   return changed;
 end $$;
 grant execute on function iot.dead_letters_handle(bigint[], text) to iot_operator;
+
+-- What was said of an alert: for whoever may see the alert.
+create policy people on iot.alert_mentions for select to iot_viewer
+  using (exists (select from iot.alert_episodes e where e.event_id = alert_mentions.event_id));
+grant select on iot.alert_mentions to iot_viewer;
+
+-- A device may be named b: its user name TENANT/devices/b is one of slot a all the same.
+alter table iot.credentials drop constraint credentials_check;
+alter table iot.credentials add constraint credentials_slot
+  check ((slot = 'b') = (username ~ '^[^/]+/devices/[^/]+/b$'));

@@ -1,5 +1,7 @@
 """Rules in the database: the copy of the agents' file, tenants' own rules, and their numbers for templates."""
 
+import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -184,3 +186,14 @@ async def answer(db: Db, request_id: int, agent_id: str, found: Mapping[str, Any
 async def answered(db: Db, request_id: int) -> dict[str, Any] | None:
     found = await db.value(ANSWERED, request_id)
     return None if found is None else dict(orjson.loads(str(found)))
+
+
+async def wait_for_answer(db: Db, request_id: int, seconds: float) -> dict[str, Any] | None:
+    """What an agent found; None when none answered in time."""
+    ends_at = time.monotonic() + seconds
+    while time.monotonic() < ends_at:
+        found = await answered(db, request_id)
+        if found is not None:
+            return found
+        await asyncio.sleep(0.1)
+    return None

@@ -37,6 +37,17 @@ END_SILENCE = "select iot.silence_end($1)"
 MESSAGES = """
 select message_id::text, channel, body ->> 'title' as title, status, attempts, created_at, sent_at, last_error
 from iot.alert_outbox order by created_at desc limit $1"""
+TIMELINE = """
+select at, kind || case when detail <> '' then ': ' || detail else '' end as what, actor
+from iot.alert_events
+where (rule_key, fingerprint, episode) = (
+  select e.rule_key, e.fingerprint, e.episode from iot.alert_episodes e where e.event_id = $1)
+union all
+select coalesce(o.sent_at, o.created_at),
+       m.reason || ' told to ' || o.channel || ': ' || o.status || coalesce(', ' || o.last_error, ''), ''
+from iot.alert_mentions m join iot.alert_outbox o using (message_id)
+where m.event_id = $1
+order by 1"""
 HEALTH = """
 select extract(epoch from now() - max(evaluated_at))::float8 as age,
        count(distinct rule_key) filter (where error is not null) as failing
@@ -89,6 +100,15 @@ class MessageView:
     created_at: datetime
     sent_at: datetime | None
     last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """A line of an alert's story."""
+
+    at: datetime
+    what: str
+    actor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +167,8 @@ async def health(db: Db) -> AlertingHealth:
     row = await db.row(HEALTH)
     assert row is not None
     return AlertingHealth(row["age"], row["failing"])
+
+
+async def timeline(db: Db, event_id: str) -> list[Happening]:
+    """What happened to an alert, and what was said of it, the oldest first."""
+    return [Happening(**row) for row in await db.rows(TIMELINE, event_id)]

@@ -3,8 +3,10 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
 
 import asyncpg
 
@@ -157,7 +159,9 @@ async def connected(target: Target, name: str, max_size: int = 4) -> AsyncIterat
         tls = target.tls()
     except OSError as error:
         raise Misconfigured(f"cannot read the CA file {target.ca_file}: {error.strerror}") from error
+    loop = asyncio.get_running_loop()
     pool = asyncpg.create_pool(
+        loop=cast("asyncio.AbstractEventLoop", Detour(loop, target.through)) if target.through else loop,
         host=target.host,
         port=target.port,
         user=target.user,
@@ -179,6 +183,23 @@ async def connected(target: Target, name: str, max_size: int = 4) -> AsyncIterat
         yield db
     finally:
         await db.close()
+
+
+class Detour:
+    """An event loop whose connections all go to one Unix socket.
+
+    asyncpg can connect to a socket, but then without TLS, or with TLS, but then to the host whose name it verifies.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, path: Path) -> None:
+        self._loop = loop
+        self._path = str(path)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    async def create_connection(self, factory: Callable[[], asyncio.BaseProtocol], *_: object) -> Any:
+        return await self._loop.create_unix_connection(factory, self._path)
 
 
 async def _nothing(_: object) -> None:
@@ -219,7 +240,9 @@ def _translation(error: asyncpg.PostgresError) -> Exception:
     state = error.sqlstate or ""
     if state == REFUSED:
         return Conflict(str(error))
-    text = f"{error} (SQLSTATE {state})"
+    # the detail of a refused row repeats the row, and with it what must not be shown
+    said = str(error.args[0]) if state.startswith(DATA_CLASSES) else str(error)
+    text = f"{said} (SQLSTATE {state})"
     if state == "23514" and error.constraint_name is None:
         return NoPartition(text)
     if state.startswith(DATA_CLASSES):

@@ -15,6 +15,8 @@ class Target:
     """A PostgreSQL address. Over TCP the server is always verified: TLS, its CA and its name.
 
     A host that starts with "/" is the directory of a Unix socket; no network, so no TLS.
+    through: a Unix socket that leads to host and port, such as the end of an SSH tunnel. TLS goes all the way, and
+    the server is verified by its own name.
     """
 
     host: str
@@ -23,6 +25,7 @@ class Target:
     database: str
     password: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
+    through: Path | None = None
 
     @property
     def local_socket(self) -> bool:

@@ -1,6 +1,6 @@
 """The database enforces every right, whatever the client does."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -186,6 +186,25 @@ async def test_a_malformed_name_or_hash_is_refused_by_the_database(database: Dat
         with pytest.raises(Conflict, match="exists already: d1"):
             await credentials.create(db, "acme", {"d1": HASH, "d3": HASH})
         assert [d.device for d in await credentials.devices(db)] == ["d1"], "all or none"
+
+
+async def test_a_device_may_be_named_as_a_slot_is(database: Database, two_tenants: None) -> None:
+    async with connected(parse_target(await database.person_url("iot_u_a", "acme")), "test") as db:
+        await credentials.create(db, "acme", {"b": HASH, "devices": HASH})
+        made = await credentials.rotate(db, "acme", "b", HASH, timedelta(days=1), False)
+        assert made.username == "acme/devices/b/b"
+
+
+async def test_a_refused_row_is_not_repeated(database: Database, two_tenants: None) -> None:
+    """The detail of a violated constraint is the whole row, with the hash."""
+    async with connected(parse_target(database.owner_url), "test") as db:
+        with pytest.raises(Rejected) as caught:
+            await db.execute(
+                "insert into iot.credentials (tenant_id, device_id, slot, username, password_hash) "
+                "values (1, 1, 'b', 'acme/devices/d1', $1)",
+                HASH,
+            )
+        assert "$7$" not in str(caught.value)
 
 
 async def test_no_function_is_open_to_everyone(database: Database) -> None:

@@ -31,7 +31,8 @@ LAYERS: dict[str, set[str]] = {
         "agent.drill_cli",
         "agent.simulate",
     },
-    "tui": {"alerting", "store", "probes"},
+    # agent.alerts: a draft of a rule is tried over the past with the rights of the person who writes it
+    "tui": {"alerting", "sql", "store", "probes", "agent.alerts"},
     "stack": {"alerting", "sql", "store", "probes"},
     "agent.drill_cli": {"stack"},  # drills happen on the local stack; nothing else of the agent knows it
 }
@@ -42,7 +43,7 @@ GATES = {
     "mqtt5": ("agent.ingest.session.", "probes.mqtt."),
     "aiomqtt": ("probes.broker.", "agent.simulate.fleet."),
     "sqlite3": ("agent.ingest.spool.",),
-    "psutil": ("probes.host.", "stack.drills.", "stack.faults."),
+    "psutil": ("probes.host.", "stack.drills.", "stack.faults.", "stack.sshd."),
     "httpx": ("agent.alerts.channels.",),
     "pydantic": (
         "agent.alert_settings.",
@@ -54,6 +55,7 @@ GATES = {
         "agent.cloud_cli.",
         "agent.drill_cli.",
         "agent.rules_cli.",
+        "tui.profile.",
     ),
     "prometheus_client": ("agent.web.",),
     "typer": (
@@ -71,6 +73,9 @@ GATES = {
         "tui.device_commands.",
         "tui.rule_commands.",
         "tui.credential_commands.",
+        "tui.dead_letter_commands.",
+        "tui.other_commands.",
+        "tui.user_commands.",
     ),
     "azure": ("probes.azure.",),
     "subprocess": ("stack.",),
@@ -96,8 +101,15 @@ PURE = {
     "agent.ingest.topics",
     "agent.report",
     "agent.simulate.shapes",
+    "tui.actions",
+    "tui.bar",
     "tui.chart",
+    "tui.filter",
+    "tui.frame",
+    "tui.overview",
     "tui.render",
+    "tui.rule_form",
+    "tui.table",
 }
 IMPURE = {"asyncio", "asyncpg", "aiomqtt", "socket", "subprocess", "time", "os", "pathlib", "textual"}
 LONGEST_MODULE = 300

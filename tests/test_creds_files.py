@@ -33,6 +33,14 @@ def test_old_brokers_get_a_pattern_and_blocks_where_it_does_not_fit() -> None:
     assert lint.problems(files) == []
 
 
+def test_a_device_that_is_named_as_a_slot_reaches_its_own_subtree_only() -> None:
+    """acme/devices/b is a device in slot a; taken for slot b, it would have the whole of acme/devices."""
+    rendered = render.render(OWN, [f"acme/devices/b:{STORED}", f"acme/devices/b/b:{STORED}"], (), per_user=True)
+    assert "topic readwrite tenants/acme/devices/b/#" in rendered.acl
+    assert "tenants/acme/devices/#" not in rendered.acl
+    assert render.device_names([f"acme/devices/b:{STORED}", f"acme/devices/b/b:{STORED}"]) == {"acme/devices/b"}
+
+
 def test_new_brokers_get_a_block_for_each_user() -> None:
     files = render.render(OWN, LINES, GRANTS, per_user=True)
     assert "pattern" not in files.acl

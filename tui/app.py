@@ -1,97 +1,142 @@
-"""The console's screen: fixed lines around one pane. No SQL, no decisions: it turns messages and keys into a View."""
+"""The console: its life, and what actions ask of the screen. No SQL and no decisions: effects happen here."""
 
 import asyncio
 import os
 import signal
 import sys
 import time
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from textual.app import App, ComposeResult
-from textual.binding import Binding
 from textual.message import Message
 
+from sql import migrations
 from store.db import Db, connected
-from store.target import Target
-from tui.actions import ACTIONS
-from tui.feed import Feed, Fresh, Moved
-from tui.frame import banner_line, footer_line, help_page, status_line, tabs_line
-from tui.lines import Lines
-from tui.overview import overview
-from tui.render import Line, to_ascii
-from tui.view import Metric, Path, PathState, View
+from store.members import Role
+from tui import actions, clipboard, frame
+from tui.bar import Bar
+from tui.effects import Copy, Effect, Go, Say
+from tui.entry import Entry
+from tui.feed import Feed, Fresh, Loaded, Moved, News
+from tui.general import General
+from tui.options import Options
+from tui.panes.alerts import Alerts
+from tui.panes.devices import Devices
+from tui.panes.doctor import Doctor
+from tui.panes.overview import Overview
+from tui.panes.pane import Pane
+from tui.panes.rules import Rules
+from tui.panes.runbooks import Runbooks
+from tui.panes.users import Users
+from tui.pressed import Pressed
+from tui.style import THEMES
+from tui.tunnel import Tunnel
+from tui.view import Path, PathState, View
+from tui.way import Way, opened
 
-WINDOWS = (15, 60, 180)
-METRICS = tuple(Metric)
 TERMINAL_CHECK_SECONDS = 2.0
+PASTED_KEYS, PASTED_SECONDS = 5, 0.03
+PARTS = ("status", "tabs", "pane", "bar", "banner", "footer")
 
 
-class Console(App[None]):
-    """target: the database. environment: the word that says where one is, such as PROD."""
+class Console(Pressed):
+    """way: to the database. now: the clock, for tests that draw."""
 
-    CSS_PATH = "app.tcss"
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS = [
-        Binding(",".join(action.keys), action.id, action.help, show=False, priority=action.id == "quit", id=action.id)
-        for action in ACTIONS
-    ]
+    AUTO_FOCUS = None
 
-    class News(Message):
+    class Heard(Message):
         """From the feed."""
 
-        def __init__(self, news: Fresh | Moved) -> None:
+        def __init__(self, news: News) -> None:
             self.news = news
             super().__init__()
 
-    def __init__(self, target: Target, environment: str, ascii_only: bool = False) -> None:
+    def __init__(self, way: Way, options: Options, now: Callable[[], float] = time.time) -> None:
         super().__init__()
-        self._target = target
-        self._ascii = ascii_only
-        now = time.time()
-        address = "local socket" if target.local_socket else f"{target.host}:{target.port}"
-        path = Path(PathState.CONNECTING, now)
-        self.view = View(now, environment, f"{target.database} on {address}", path, None, ascii=ascii_only)
+        self._way = way
+        self._tunnel: Tunnel | None = None
+        self.options = options
+        self.clock = now
+        path = Path(PathState.CONNECTING, now())
+        self.view = View(now(), options.environment, way.words, path, None, ascii=options.ascii_only)
         self._shown = self.view
-        self._help = False
-        self._feed: Feed | None = None
+        self.bar = Bar()
+        self.state_dir = options.state_dir
+        self.general = General(self, options.files_dir)
+        self.panes = self._panes(options)
+        self.previous = ""
+        self.feed: Feed | None = None
+        self._styles = THEMES[options.theme].styles()
+        self._keys_at: deque[float] = deque(maxlen=PASTED_KEYS)
 
-    def compose(self) -> ComposeResult:
-        monochrome = bool(os.environ.get("NO_COLOR"))
-        for part in ("status", "tabs", "pane", "banner", "footer"):
-            yield Lines(monochrome, part)
+    @staticmethod
+    def _panes(options: Options) -> Mapping[str, Pane]:
+        ids = tuple(runbook.id for runbook in options.runbooks)
+        panes = (Overview(), Devices(), Alerts(), Runbooks(list(options.runbooks)), Rules(options.alerts_file, ids),
+                 Users(), Doctor(migrations()))  # fmt: skip
+        return {pane.name: pane for pane in panes}
+
+    @property
+    def pane(self) -> Pane:
+        return self.panes[self.view.pane]
 
     def on_mount(self) -> None:
+        self.query_one(Entry).display = False
+        self.set_focus(None)
+        self.wear(self.options.theme)
         self.run_worker(self._follow(), exit_on_error=True)
         self.set_interval(1.0, self._tick)
         self.set_interval(TERMINAL_CHECK_SECONDS, self._leave_without_terminal)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.exit)
-        self._draw()
+        self.app_resume_signal.subscribe(self, lambda _: self.front.forget())
+        self.draw()
 
     async def _follow(self) -> None:
-        async with connected(self._target, "iot-console", 2) as db:
-            await self.feed(db).run()
+        async with opened(self._way) as (target, self._tunnel), connected(target, "iot-console", 3) as db:
+            self.follow(db)
+            assert self.feed is not None
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.feed.listen())
+                await self.feed.run()
 
-    def feed(self, db: Db) -> Feed:
-        self._feed = Feed(db, lambda news: void(self.post_message(self.News(news))))
-        return self._feed
+    def follow(self, db: Db) -> None:
+        """Live on this database from now on."""
+        self.db = db
+        self.feed = Feed(db, lambda news: void(self.post_message(self.Heard(news))), lambda: self.pane)
 
     # -- messages
 
-    def on_console_news(self, message: News) -> None:
+    def on_console_heard(self, message: Heard) -> None:
         match message.news:
             case Fresh(snapshot):
                 self.view = replace(self.view, snapshot=snapshot)
             case Moved(path):
-                self.view = replace(self.view, path=path)
-        self._draw()
+                self.view = replace(self.view, path=self._explained(path))
+            case Loaded(pane, found, error):
+                pane.error = error
+                if found is not None:
+                    pane.take(found, self.clock())
+                if pane.lacks():
+                    self.moved()
+        self.draw()
+
+    def _explained(self, path: Path) -> Path:
+        """Behind a tunnel that is down, the tunnel's words say more than the database's silence."""
+        if path.state is PathState.LOST and self._tunnel is not None and self._tunnel.problem:
+            return replace(path, error=self._tunnel.problem)
+        return path
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self._draw)
+        self.front.forget()
+        self.call_after_refresh(self.draw)
 
     def _tick(self) -> None:
         """Ages grow while nothing is heard; while data flows, its own messages redraw."""
-        if self.view.data_age is None or self.view.data_age > 1.5 or self.view.frozen_at is not None:
-            self._draw()
+        self.settle_pending()
+        if self.view.data_age is None or self.view.data_age > 1.5 or self.view.frozen_at is not None or self.bar.flash:
+            self.draw()
 
     def _leave_without_terminal(self) -> None:
         """A closed terminal whose hang-up was ignored (nohup, sudo) must not leave us spinning."""
@@ -102,76 +147,102 @@ class Console(App[None]):
         except OSError:
             self.exit()
 
-    # -- actions
+    def perform(self, name: str, argument: str) -> None:
+        """Do an action, or say why not."""
+        action = actions.find(name, self.pane.place)
+        if action is None:
+            self.effect(Say(f"{name.replace('_', ' ')}: not here", "warn"))
+        elif not self.allowed(action):
+            self.effect(Say(frame.refusal(action, self._who_may(action.role)), "warn"))
+        else:
+            try:
+                ours, found = self.general.act(name, argument)
+                self.effect(found if ours else self.pane.act(name, argument, self.view))
+            except ValueError as error:
+                self.effect(Say(str(error), "warn"))
+        self.draw()
 
-    def action_help(self) -> None:
-        self._help = not self._help
-        self._draw()
+    def _who_may(self, role: Role | None) -> str:
+        users = self.panes["users"]
+        assert isinstance(users, Users)
+        return users.who_may(role) if role else ""
 
-    def action_metric(self) -> None:
-        chosen = METRICS[(METRICS.index(self.view.metric) + 1) % len(METRICS)]
-        self.view = replace(self.view, metric=chosen)
-        self._draw()
+    # -- what actions ask of the screen
 
-    def action_window_less(self) -> None:
-        self._choose_window(-1)
+    def effect(self, effect: Effect) -> None:
+        """Make it happen."""
+        match effect:
+            case Say(text, style):
+                self.bar.say(text, style, self.clock())
+            case Go(name, view, key, text):
+                self.go(name, view, key, text)
+            case Copy(text, what):
+                self._copy(text, what)
+            case None:
+                pass
+            case other:
+                self.begin(other)
+        self.draw()
 
-    def action_window_more(self) -> None:
-        self._choose_window(1)
+    def go(self, name: str, view: str, key: str, text: str) -> None:
+        """To a pane. The filter of where one comes to is kept, unless another one is given."""
+        if name != self.view.pane:
+            self.previous, self.view = self.view.pane, replace(self.view, pane=name)
+        self.page = ""
+        pane = self.pane
+        pane.view = view or pane.view
+        if text:
+            pane.table.set_filter(text)
+        if key and not pane.table.select(key):
+            pane.table.set_filter("")
+            pane.table.select(key)
+        pane.opened = bool(key) and name == "runbooks"
+        self.wanted()
 
-    def _choose_window(self, step: int) -> None:
-        index = WINDOWS.index(self.view.window_minutes) + step
-        self.view = replace(self.view, window_minutes=WINDOWS[max(0, min(len(WINDOWS) - 1, index))])
-        self._draw()
+    def wanted(self) -> None:
+        """Ask the database now."""
+        if self._tunnel is not None:
+            self._tunnel.wake()
+        if self.feed is not None:
+            self.feed.wake()
 
-    def action_freeze(self) -> None:
-        frozen_at = None if self.view.frozen_at is not None else time.time()
-        self.view = replace(self.view, frozen_at=frozen_at)
+    def moved(self) -> None:
+        """The cursor is on another row: what belongs to it is wanted."""
+        if self.feed is not None:
+            self.feed.look()
+
+    def freeze(self, on: bool) -> None:
+        self.view = replace(self.view, frozen_at=self.clock() if on else None)
         self._shown = self.view
-        self._draw()
 
-    def action_refresh(self) -> None:
-        if self._feed is not None:
-            self._feed.wake()
+    def close_something(self) -> bool:
+        """The topmost thing that is open; False when nothing is."""
+        if self.bar.secrets or self.bar.ask or self.bar.pending:
+            self.bar.secrets, self.bar.ask, self.bar.pending = (), None, None
+        elif self.page:
+            self.page = ""
+        elif self.pane.opened:
+            self.pane.opened = False
+        elif self.pane.table.marked:
+            self.pane.table.marked.clear()
+        elif self.pane.table.filter.text:
+            self.pane.table.set_filter("")
+        elif self.view.frozen_at is not None:
+            self.freeze(False)
+        else:
+            return False
+        return True
 
-    def action_local_time(self) -> None:
-        self.view = replace(self.view, local_time=not self.view.local_time)
-        self._draw()
-
-    def action_redraw(self) -> None:
-        self.refresh(layout=True, repaint=True)
-
-    async def action_back(self) -> None:
-        self._help = False
-        if self.view.frozen_at is not None:
-            self.view = replace(self.view, frozen_at=None)
-        self._draw()
-
-    # -- drawing
-
-    def _draw(self) -> None:
-        self.view = replace(self.view, now=time.time())
-        pane = self.query_one("#pane", Lines)
-        cells, rows = pane.size
-        if not cells or not rows:
+    def _copy(self, text: str, what: str) -> None:
+        driver = self._driver
+        if driver is None:
             return
-        self._put("status", [status_line(self.view, cells)])
-        self._put("tabs", [tabs_line(self.view, cells)])
-        self._put("pane", help_page(cells, rows) if self._help else overview(self._held(), cells, rows))
-        self._put("footer", [footer_line(cells)])
-        banner = banner_line(self.view, cells)
-        self.query_one("#banner", Lines).set_class(banner is not None, "shown")
-        self._put("banner", [banner] if banner else [])
-
-    def _held(self) -> View:
-        """What the pane shows: now, or the moment it was frozen. Its age grows all the same."""
-        if self.view.frozen_at is None:
-            return self.view
-        held = self._shown.snapshot
-        return replace(self.view, snapshot=held, now=self.view.frozen_at)
-
-    def _put(self, part: str, lines: list[Line]) -> None:
-        self.query_one(f"#{part}", Lines).show([to_ascii(line) for line in lines] if self._ascii else lines)
+        try:
+            how = clipboard.copy(text, driver.write, self.options.state_dir)
+            driver.flush()
+            self.bar.say(f"{what}: {how}", "ok", self.clock())
+        except OSError as error:
+            self.bar.say(f"cannot copy: {error.strerror}", "crit", self.clock())
 
 
 def void(_: object) -> None:

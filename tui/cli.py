@@ -4,17 +4,21 @@ import asyncio
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from store.db import connected
 from store.errors import StoreError
-from store.target import Target
+from tui import profile as profiles
 from tui import status as status_twin
-from tui.command import USAGE, UrlFile, fail, target_of
+from tui.command import TUNNEL_SECONDS, USAGE, Chosen, UrlFile, chosen, fail, way_of
 from tui.feed import Feed
+from tui.look import Look
+from tui.tunnel import TunnelError, until_up
 from tui.view import Snapshot
+from tui.way import Way, opened
 
 RATE_SECONDS = 2.0
 NOT_WELL = 1
@@ -36,24 +40,43 @@ def main() -> None:
 def console(
     context: typer.Context,
     url_file: UrlFile = None,
-    environment: Annotated[str, typer.Option(help="The word that is always on screen, such as PROD.")] = "PROD",
+    profile: Annotated[str | None, typer.Option("--profile", "-p", help="An environment of the config file.")] = None,
+    config: Annotated[Path, typer.Option(help="The config file with profiles.")] = profiles.DEFAULT,
+    environment: Annotated[str | None, typer.Option(help="The word that is always on screen, such as PROD.")] = None,
+    theme: Annotated[str | None, typer.Option(help="auto, dark, light, contrast, deuteranopia or mono.")] = None,
+    keymap: Annotated[Path | None, typer.Option(help='Your keys: lines such as acknowledge = "A" (TOML).')] = None,
+    alerts_file: Annotated[
+        Path | None, typer.Option(help="alerts.yaml on this machine: its rules can be edited then.")
+    ] = None,
     ascii_only: Annotated[bool, typer.Option("--ascii", help="No characters beyond ASCII.")] = False,
+    mouse: Annotated[bool, typer.Option(help="Clicks and the wheel; off, the terminal selects text.")] = True,
 ) -> None:
     """Watch and operate an IoT ingest service.
 
+    Example: iot-console --profile prod
     Example: iot-console --url-file ~/.config/iot-console/prod.url
     """
+    context.obj = Chosen(url_file, profile, config)
     if context.invoked_subcommand is not None:
-        context.obj = url_file
         return
-    target = target_of(url_file)
+    look = Look(environment, theme, keymap, alerts_file, ascii_only, mouse)
+    wanted: Chosen | None = context.obj
+    while wanted is not None:
+        name = _screen(wanted, look)
+        wanted = Chosen(None, name, config) if name else None
+
+
+def _screen(wanted: Chosen, look: Look) -> str | None:
+    """One console until it ends; returns the profile one changes to."""
+    way, profile = way_of(wanted)
+    options = look.options(wanted, way, profile)
     if not sys.stdout.isatty():
         fail("this is not a terminal; `iot-console status` prints the same as text", USAGE)
     if os.environ.get("NO_COLOR"):
         os.environ.setdefault("TEXTUAL_THEME", "ansi-dark")  # read when textual is imported; later is too late
     from tui.app import Console  # slow to import, and not needed by the other commands
 
-    Console(target, environment, ascii_only).run()
+    return Console(way, options).run(mouse=look.mouse)
 
 
 @app.command()
@@ -66,10 +89,9 @@ def status(
 
     Example: iot-console status --json | jq .agents[0].status.parts
     """
-    target = target_of(url_file or context.obj)
     try:
-        snapshot = asyncio.run(_ask(target))
-    except StoreError as error:
+        snapshot = asyncio.run(_ask(way_of(chosen(context, url_file))[0]))
+    except (StoreError, TunnelError) as error:
         if as_json:
             typer.echo(json.dumps({"schema": status_twin.SCHEMA, "ok": False, "error": str(error)}))
         fail(str(error), NOT_WELL)
@@ -80,20 +102,37 @@ def status(
     raise typer.Exit(0 if status_twin.healthy(snapshot) else NOT_WELL)
 
 
-async def _ask(target: Target) -> Snapshot:
+async def _ask(way: Way) -> Snapshot:
     """Two looks a moment apart, because a rate needs two."""
-    async with connected(target, "iot-console status", 1) as db:
-        feed = Feed(db, lambda _: None)
-        await feed.ask()
-        await asyncio.sleep(RATE_SECONDS)
-        return await feed.ask()
+    async with opened(way) as (target, tunnel):
+        if tunnel is not None:
+            await until_up(tunnel, TUNNEL_SECONDS)
+        async with connected(target, "iot-console status", 1) as db:
+            feed = Feed(db, lambda _: None)
+            await feed.ask()
+            await asyncio.sleep(RATE_SECONDS)
+            return await feed.ask()
 
 
 # registered last, so that help lists them last
-from tui import alert_commands, credential_commands, device_commands, rule_commands  # noqa: E402
+from tui import (  # noqa: E402
+    alert_commands,
+    credential_commands,
+    dead_letter_commands,
+    device_commands,
+    other_commands,
+    rule_commands,
+    user_commands,
+)
 
 app.command("devices")(device_commands.devices)
 app.add_typer(device_commands.app, name="device")
 app.add_typer(credential_commands.app, name="credentials")
 app.add_typer(alert_commands.app, name="alerts")
+app.add_typer(dead_letter_commands.app, name="dead-letters")
+app.add_typer(other_commands.runbooks, name="runbooks")
 app.add_typer(rule_commands.app, name="rules")
+app.add_typer(user_commands.app, name="users")
+app.command("keys")(other_commands.keys)
+app.command("profiles")(other_commands.list_profiles)
+app.command("login")(other_commands.login)

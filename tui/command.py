@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO, TypeVar
@@ -17,7 +18,12 @@ import typer
 from store import brokers
 from store.db import Db, connected
 from store.errors import StoreError
-from store.target import Target, parse_target
+from store.target import parse_target
+from tui import passwords
+from tui import profile as profiles
+from tui.profile import Profile, ProfileError
+from tui.tunnel import TunnelError, until_up
+from tui.way import Way, opened
 
 URL_VARIABLE = "IOT_CONSOLE_DATABASE_URL"
 FAILED, USAGE = 1, 2
@@ -25,6 +31,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 DURATION = re.compile(r"(\d+)([smhdw]?)")
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 IN_FORCE_SECONDS = 15.0
+TUNNEL_SECONDS = 20.0
 Result = TypeVar("Result")
 
 UrlFile = Annotated[
@@ -38,31 +45,62 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait until the b
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What was said in front of the command: a file with a URL, or a profile of a config file."""
+
+    url_file: Path | None = None
+    profile: str | None = None
+    config: Path = profiles.DEFAULT
+
+
 def run(context: typer.Context, url_file: Path | None, work: Callable[[Db], Awaitable[Result]]) -> Result:
     """Do work with a database session; an error becomes one line and exit code 1."""
-    target = target_of(url_file or context.find_root().obj)
+    way, _ = way_of(chosen(context, url_file))
 
     async def session() -> Result:
-        async with connected(target, "iot-console command", 2) as db:
-            return await work(db)
+        async with opened(way) as (target, tunnel):
+            if tunnel is not None:
+                await until_up(tunnel, TUNNEL_SECONDS)
+            async with connected(target, "iot-console command", 2) as db:
+                return await work(db)
 
     try:
         return asyncio.run(session())
-    except StoreError as error:
+    except (StoreError, TunnelError) as error:
         fail(str(error), FAILED)
 
 
-def target_of(url_file: Path | None) -> Target:
-    """The database of a file or of the environment; wrong usage ends the program with exit code 2."""
+def chosen(context: typer.Context, url_file: Path | None) -> Chosen:
+    """What was said, in front of the command or behind it."""
+    found = context.find_root().obj
+    before = found if isinstance(found, Chosen) else Chosen()
+    return replace(before, url_file=url_file) if url_file is not None else before
+
+
+def way_of(found: Chosen) -> tuple[Way, Profile | None]:
+    """A URL's, else a profile's; wrong usage ends the program with exit code 2."""
     try:
-        url = url_file.read_text() if url_file is not None else os.environ.get(URL_VARIABLE, "")
-        if not url.strip():
-            raise ValueError(f"no database URL: give --url-file, or set ${URL_VARIABLE}")
-        return parse_target(url)
+        if found.url_file is not None and found.profile is not None:
+            raise ValueError("--url-file and --profile both say where to: give one of them")
+        url = found.url_file.read_text() if found.url_file is not None else os.environ.get(URL_VARIABLE, "")
+        if url.strip() and found.profile is None:
+            return Way(parse_target(url)), None
+        config = found.config.expanduser()
+        if found.profile is None and found.url_file is None and not config.exists():
+            raise ValueError(
+                f"no database: give --url-file, set ${URL_VARIABLE}, or write profiles into {found.config}"
+            )
+        name, profile = profiles.choose(profiles.load(found.config), found.profile, found.config)
+        return Way(profile.target(passwords.password_of(name, profile)), profile.ssh, name, config_of(profile)), profile
     except OSError as error:
-        fail(f"--url-file {url_file}: {error.strerror}", USAGE)
-    except ValueError as error:
+        fail(f"--url-file {found.url_file}: {error.strerror}", USAGE)
+    except (ValueError, ProfileError) as error:
         fail(str(error), USAGE)
+
+
+def config_of(profile: Profile) -> Path | None:
+    return profile.ssh_config.expanduser() if profile.ssh_config else None
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -4,23 +4,31 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
-from store import agents, dead_letters, rates, session, telemetry
+from store import agents, alert_views, dead_letters, members, rates, session, telemetry
 from store.agents import AgentRow, Sample
 from store.db import Db
 from store.deadline import within
-from store.errors import StoreError
+from store.errors import Denied, StoreError, Unavailable
+from tui.panes.pane import Pane
 from tui.view import Path, PathState, Snapshot
 
 INTERVAL = 1.0
 ANSWER_SECONDS = 5.0
+PANE_SECONDS = 15.0
 SAMPLES_EVERY = 5  # rounds: agents measure every few seconds only
+PRESENT_EVERY = 60
 SAMPLE_WINDOW_SECONDS = 180 * 60
 MINUTES = 181
 ROWS_SHOWN = 40
 RATE_WINDOW_SECONDS = 5.0
+KEY_REPEAT_SECONDS = 0.08
 DELAYS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+CHANNELS = ("iot_alerts", "iot_rules", "iot_credentials", "iot_people", "iot_dead_letters")
+LISTEN_AGAIN_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +45,41 @@ class Moved:
     path: Path
 
 
-class Feed:
-    """run() never ends; wake() cuts a wait short. tell is called in the event loop."""
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Rows for a pane; found None: only what belongs to one of them. error: why there are none."""
 
-    def __init__(self, db: Db, tell: Callable[[Fresh | Moved], None]) -> None:
+    pane: Pane
+    found: object = None
+    error: str = ""
+
+
+News = Fresh | Moved | Loaded
+
+
+class Feed:
+    """run() never ends; wake() cuts a wait short. tell is called in the event loop. pane: the one on screen, if any."""
+
+    def __init__(self, db: Db, tell: Callable[[News], None], pane: Callable[[], Pane | None] = lambda: None) -> None:
         self._db = db
         self._tell = tell
+        self._pane = pane
         self._wake = asyncio.Event()
         self._rate = RateMeter()
         self._samples: tuple[Sample, ...] = ()
         self._round = 0
+        self._last: Snapshot | None = None
+        self._due: dict[str, float] = {}  # pane to when its rows are asked for again, by the monotonic clock
+        self._all = False  # woken for everything, not only for what belongs to a row
 
     def wake(self) -> None:
+        """Ask now, for the pane's rows, too."""
+        self._due.clear()
+        self._all = True
+        self._wake.set()
+
+    def look(self) -> None:
+        """The cursor is on another row: ask for what belongs to it."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -57,6 +88,11 @@ class Feed:
         while True:
             try:
                 snapshot = await within(ANSWER_SECONDS, self.ask())
+                if failures or self._round == 1:
+                    self._tell(Moved(Path(PathState.LIVE, time.time())))
+                failures = 0
+                self._tell(Fresh(snapshot))
+                await self._load()
             except StoreError as error:
                 lost_since = lost_since if failures else time.time()
                 delay = DELAYS[min(failures, len(DELAYS) - 1)]
@@ -64,11 +100,16 @@ class Feed:
                 failures += 1
                 await self._pause(delay)
                 continue
-            if failures or self._round == 1:
-                self._tell(Moved(Path(PathState.LIVE, time.time())))
-            failures = 0
-            self._tell(Fresh(snapshot))
             await self._pause(INTERVAL)
+
+    async def listen(self) -> None:
+        """Hints that something changed; without them everything only comes a little later."""
+        while True:
+            with suppress(StoreError):
+                async with self._db.hints(*CHANNELS) as hints:
+                    while await hints.wait():
+                        self.wake()
+            await asyncio.sleep(LISTEN_AGAIN_SECONDS)
 
     async def ask(self) -> Snapshot:
         """One round of queries. Raises StoreError."""
@@ -79,20 +120,64 @@ class Feed:
         known = await agents.all_agents(self._db)
         if self._round % SAMPLES_EVERY == 0:
             self._samples = await self._ask_samples(known)
+        if self._round % PRESENT_EVERY == 0:
+            with suppress(Denied):
+                await members.present(self._db)
         self._round += 1
-        return Snapshot(
+        snapshot = Snapshot(
             at=time.time(),
             round_trip_ms=round_trip * 1000,
-            login=who.login,
+            me=await members.me(self._db),
             server_now=who.now,
             today=today,
             rate=self._rate.add(time.monotonic(), today.inserted),
-            minutes=tuple(await rates.by_minute(self._db, MINUTES)),
+            minutes=self._last.minutes if self._last else (),
             agents=tuple(known),
             samples=self._samples,
+            newest=self._last.newest if self._last else (),
+            dead_letters=self._last.dead_letters if self._last else (),
+            alerts=tuple(await alert_views.episodes(self._db, timedelta(0))),
+            alerting=await alert_views.health(self._db),
+        )
+        self._last = await self._with_rows(snapshot)
+        return self._last
+
+    async def _with_rows(self, snapshot: Snapshot) -> Snapshot:
+        """What only the Overview shows, while it is on screen."""
+        pane = self._pane()
+        if pane is not None and pane.name != "overview":
+            return snapshot
+        return replace(
+            snapshot,
+            minutes=tuple(await rates.by_minute(self._db, MINUTES)),
             newest=tuple(await telemetry.newest(self._db, ROWS_SHOWN)),
             dead_letters=tuple(await dead_letters.newest(self._db, ROWS_SHOWN)),
         )
+
+    async def _load(self) -> None:
+        """The rows of the pane on screen, when they are due: at least its own time, and ten times what they cost."""
+        pane = self._pane()
+        began = time.monotonic()
+        if pane is None or began < self._due.get(pane.name, 0.0):
+            return
+        try:
+            found = await within(PANE_SECONDS, pane.load(self._db))
+        except Unavailable:
+            raise
+        except StoreError as error:
+            self._tell(Loaded(pane, error=str(error)))
+        else:
+            self._tell(Loaded(pane, found))
+        self._due[pane.name] = began + max(pane.seconds, 10 * (time.monotonic() - began))
+
+    async def _inspect(self) -> None:
+        pane = self._pane()
+        if pane is None or not pane.lacks():
+            return
+        await asyncio.sleep(KEY_REPEAT_SECONDS)  # one look for a key that is held down
+        with suppress(StoreError):  # a database that is away is found out by the next round
+            await within(ANSWER_SECONDS, pane.inspect(self._db))
+            self._tell(Loaded(pane))
 
     async def _ask_samples(self, known: list[AgentRow]) -> tuple[Sample, ...]:
         if not known:
@@ -100,12 +185,16 @@ class Feed:
         return tuple(await agents.recent_samples(self._db, known[0].agent_id, SAMPLE_WINDOW_SECONDS))
 
     async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
-        self._wake.clear()
+        """Until then, or until woken for everything; looks at rows meanwhile."""
+        ends_at = time.monotonic() + seconds
+        while not self._all and (left := ends_at - time.monotonic()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._wake.wait()
+            self._wake.clear()
+            if not self._all:
+                await self._inspect()
+        self._all = False
 
 
 class RateMeter:

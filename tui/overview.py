@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from store.agents import Part, PartState
+from store.alert_views import EpisodeRow
 from tui.chart import area, nice_top, spark
 from tui.figures import PERCENT_TOP, chosen, figures
 from tui.render import (
@@ -20,6 +21,7 @@ from tui.render import (
     rule,
     size,
 )  # fmt: skip
+from tui.table import Table
 from tui.view import Metric, PathState, Snapshot, View
 
 WIDE = 100
@@ -27,14 +29,14 @@ TILE_ROWS = 6
 STILL_WAITING_SECONDS = 3.0
 
 
-def overview(view: View, cells: int, rows: int) -> list[Line]:
-    """Exactly rows lines of exactly cells cells."""
+def overview(view: View, firing: Table[EpisodeRow], cells: int, rows: int) -> list[Line]:
+    """Exactly rows lines of exactly cells cells. firing: what fires, with its cursor."""
     if view.snapshot is None:
         lines = _starting(view)
     elif cells >= WIDE and rows >= 24:
-        lines = _wide(view, view.snapshot, cells, rows)
+        lines = _wide(view, view.snapshot, firing, cells, rows)
     else:
-        lines = _narrow(view, view.snapshot, cells, rows)
+        lines = _narrow(view, view.snapshot, firing, cells, rows)
     return [_dimmed(fit(line, cells), view.stale) for line in (lines + [()] * rows)[:rows]]
 
 
@@ -77,7 +79,7 @@ def _old(parts: tuple[Part, ...]) -> list[Part]:
 
 def _part_line(part: Part, ascii_only: bool) -> Line:
     mark = f"{glyph(part.state, ascii_only)} {pad(part.state, 7)}"
-    return (Span(f" {mark}", part.state), Span(f" {pad(part.name, 11)}"), Span(literal(part.detail), "dim"))
+    return (Span(f" {mark}", part.state), Span(f" {pad(part.name, 12)} "), Span(literal(part.detail), "dim"))
 
 
 def _newest(view: View, snapshot: Snapshot, count: int) -> list[Line]:
@@ -119,8 +121,9 @@ def _letters(view: View, snapshot: Snapshot, count: int) -> list[Line]:
 # -- 120 columns
 
 
-def _wide(view: View, snapshot: Snapshot, cells: int, rows: int) -> list[Line]:
-    chart_rows = max(11, rows - TILE_ROWS - 15)
+def _wide(view: View, snapshot: Snapshot, firing: Table[EpisodeRow], cells: int, rows: int) -> list[Line]:
+    alert_rows = min(8, 3 + max(3, len(firing.shown)))
+    chart_rows = max(11, rows - TILE_ROWS - alert_rows - 8)
     right = 50
     parts = [_part_line(part, view.ascii) for part in _parts(view, snapshot)]
     as_of = f"as of {age(view.data_age)}"
@@ -128,13 +131,27 @@ def _wide(view: View, snapshot: Snapshot, cells: int, rows: int) -> list[Line]:
         _chart(view, snapshot, cells - right, chart_rows),
         box("Parts", parts, right, chart_rows, as_of, view.ascii),
     )
-    left = rows - TILE_ROWS - chart_rows
-    rows_above, rows_below = left - left // 2, left // 2
-    newest = box("Newest rows", _newest(view, snapshot, rows_above - 2), cells, rows_above, as_of, view.ascii)
-    letters = box(
-        "Dead letters and errors", _letters(view, snapshot, rows_below - 2), cells, rows_below, "", view.ascii
+    title = f"Firing {len(firing.shown)}" if firing.shown else "Alerts"
+    alerts = box(title, _firing(view, snapshot, firing, cells - 2, alert_rows - 2), cells, alert_rows, "", view.ascii)
+    left = max(3, rows - TILE_ROWS - chart_rows - alert_rows)
+    half = cells // 2
+    bottom = beside(
+        box("Newest rows", _newest(view, snapshot, left - 2), half, left, as_of, view.ascii),
+        box("Dead letters and errors", _letters(view, snapshot, left - 2), cells - half, left, "tab: all", view.ascii),
     )
-    return [*_tiles(view, snapshot, cells), *middle, *newest, *letters]
+    return [*_tiles(view, snapshot, cells), *middle, *alerts, *bottom]
+
+
+def _firing(view: View, snapshot: Snapshot, firing: Table[EpisodeRow], cells: int, rows: int) -> list[Line]:
+    """What fires; when nothing does, what proves it."""
+    if firing.shown:
+        return firing.draw(cells, rows, view.now)
+    evaluated = snapshot.alerting.age_seconds
+    if evaluated is None:
+        return [(Span(" Rules have never been evaluated: no agent with alerts.enabled has run.", "warn"),)]
+    old = evaluated + (view.data_age or 0.0)
+    failing = f", {snapshot.alerting.failing} of them cannot be" if snapshot.alerting.failing else ""
+    return [(Span(f" No alert is firing. Rules were evaluated {age(old)} ago{failing}.", "dim"),)]
 
 
 def _tiles(view: View, snapshot: Snapshot, cells: int) -> list[Line]:
@@ -177,7 +194,7 @@ def _chart(view: View, snapshot: Snapshot, cells: int, rows: int) -> list[Line]:
 # -- 80 columns
 
 
-def _narrow(view: View, snapshot: Snapshot, cells: int, rows: int) -> list[Line]:
+def _narrow(view: View, snapshot: Snapshot, firing: Table[EpisodeRow], cells: int, rows: int) -> list[Line]:
     lines: list[Line] = [rule("Now", cells, view.ascii)]
     for title, value, series, top, note in figures(view, snapshot):
         chart = spark(series, 16, top, view.ascii)
@@ -186,10 +203,13 @@ def _narrow(view: View, snapshot: Snapshot, cells: int, rows: int) -> list[Line]
         )
     lines.append(rule(f"Parts · as of {age(view.data_age)}", cells, view.ascii))
     lines += _parts_wrapped(view, snapshot, cells)
+    shown = min(4, 1 + len(firing.shown)) if firing.shown else 1
+    lines.append(rule(f"Firing {len(firing.shown)}" if firing.shown else "Alerts", cells, view.ascii))
+    lines += _filled(_firing(view, snapshot, firing, cells, shown), shown)
     left = max(2, rows - len(lines) - 2)
-    shown_newest = left - left // 3
+    shown_newest = left - left // 2
     lines += [rule("Newest rows", cells, view.ascii), *_filled(_newest(view, snapshot, shown_newest), shown_newest)]
-    lines += [rule("Dead letters and errors", cells, view.ascii), *_letters(view, snapshot, left // 3)]
+    lines += [rule("Dead letters and errors", cells, view.ascii), *_letters(view, snapshot, left // 2)]
     return lines
 
 

@@ -34,7 +34,23 @@ ASCII_GLYPHS = {
 FRAME = ("┌", "─", "┐", "│", "└", "┘")
 ASCII_FRAME = ("+", "-", "+", "|", "+", "+")
 TO_ASCII = str.maketrans(
-    {"●": "+", "▲": "!", "✗": "X", "○": "o", "◌": "~", "·": "-", "▸": ">", "…": ".", "─": "-", "»": ">"}
+    {
+        "●": "+",
+        "▲": "!",
+        "✗": "X",
+        "○": "o",
+        "◌": "~",
+        "·": "-",
+        "▸": ">",
+        "…": ".",
+        "─": "-",
+        "»": ">",
+        "↑": "^",
+        "↓": "v",
+        "✓": "*",
+        "«": '"',
+        "␛": "?",
+    }
 )
 
 
@@ -82,6 +98,13 @@ def clock(at: datetime | float, local: bool) -> str:
     return f"{moment.astimezone():%H:%M:%S}" if local else f"{moment.astimezone(UTC):%H:%M:%S}Z"
 
 
+def when(at: datetime, now: float, local: bool) -> str:
+    """The time of day; with its date when that is not today or nearly so."""
+    if abs(at.timestamp() - now) < 12 * 3600:
+        return clock(at, local)
+    return f"{at.astimezone():%Y-%m-%d %H:%M}" if local else f"{at.astimezone(UTC):%Y-%m-%d %H:%MZ}"
+
+
 def literal(text: str) -> str:
     """Text from the network on one line: control characters and line breaks become visible."""
     return "".join(
@@ -118,6 +141,20 @@ def pad(text: str, cells: int) -> str:
 
 def line_width(line: Line) -> int:
     return sum(width(span.text) for span in line)
+
+
+def wrapped(text: str, cells: int) -> list[str]:
+    """Text in lines of at most so many characters, broken at blanks where there are some."""
+    lines: list[str] = []
+    for given in text.splitlines() or [""]:
+        rest = given
+        while len(rest) > cells:
+            cut = rest.rfind(" ", cells // 2, cells + 1)
+            cut = cells if cut < 0 else cut
+            lines.append(rest[:cut])
+            rest = rest[cut:].lstrip(" ")
+        lines.append(rest)
+    return lines
 
 
 def fit(line: Line, cells: int) -> Line:

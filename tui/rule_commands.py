@@ -1,7 +1,5 @@
 """`iot-console rules`: the rules in force, tenants' own rules, and an evaluation on demand."""
 
-import asyncio
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -138,13 +136,7 @@ def evaluate(context: typer.Context, key: str, url_file: UrlFile = None, as_json
 
     async def work(db: Db) -> dict[str, Any] | None:
         request = await alert_rules.request(db, key)
-        ends_at = time.monotonic() + ANSWER_SECONDS
-        while time.monotonic() < ends_at:
-            found = await alert_rules.answered(db, request)
-            if found is not None:
-                return found
-            await asyncio.sleep(0.1)
-        return None
+        return await alert_rules.wait_for_answer(db, request, ANSWER_SECONDS)
 
     answer = run(context, url_file, work)
     if answer is None:

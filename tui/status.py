@@ -24,7 +24,7 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "ok": healthy(snapshot),
-        "login": snapshot.login,
+        "login": snapshot.me.login,
         "database": {"now": snapshot.server_now, "round_trip_ms": round(snapshot.round_trip_ms, 1)},
         "rate": snapshot.rate,
         "today": asdict(snapshot.today),
@@ -58,7 +58,7 @@ def as_text(snapshot: Snapshot) -> str:
     counts = f"today {today.inserted} rows, {today.duplicates} duplicates, {today.dead_letters} dead letters"
     lines = [
         f"ingest     {rate}{counts}",
-        f"database   answers in {snapshot.round_trip_ms:.0f} ms, logged in as {snapshot.login}",
+        f"database   answers in {snapshot.round_trip_ms:.0f} ms, logged in as {snapshot.me.login}",
     ]
     if not snapshot.agents:
         lines.append("agent      none has ever reported")

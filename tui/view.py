@@ -5,7 +5,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from store.agents import AgentRow, Sample
+from store.alert_views import AlertingHealth, EpisodeRow
 from store.dead_letters import DeadLetterRow
+from store.members import Me
 from store.rates import Minute, Totals
 from store.telemetry import NewestRow
 
@@ -20,7 +22,7 @@ class Snapshot:
 
     at: float
     round_trip_ms: float
-    login: str
+    me: Me
     server_now: datetime
     today: Totals
     rate: float | None
@@ -29,11 +31,18 @@ class Snapshot:
     samples: tuple[Sample, ...]
     newest: tuple[NewestRow, ...]
     dead_letters: tuple[DeadLetterRow, ...]
+    alerts: tuple[EpisodeRow, ...]
+    alerting: AlertingHealth
 
     @property
     def agent(self) -> AgentRow | None:
         """The agent that beat last."""
         return self.agents[0] if self.agents else None
+
+    @property
+    def firing(self) -> list[EpisodeRow]:
+        """What fires now, the gravest first."""
+        return [alert for alert in self.alerts if alert.ended_at is None]
 
 
 class PathState(StrEnum):
@@ -77,11 +86,22 @@ class View:
     local_time: bool = False
     frozen_at: float | None = None
     ascii: bool = False
+    pane: str = "overview"
+
+    @property
+    def me(self) -> Me:
+        """Nobody, until the database has answered."""
+        return self.snapshot.me if self.snapshot else Me("", "", {})
 
     @property
     def data_age(self) -> float | None:
         """Seconds since the database answered."""
         return None if self.snapshot is None else max(0.0, self.now - self.snapshot.at)
+
+    @staticmethod
+    def stale_after(seconds: float) -> float:
+        """The age at which what is asked for every so many seconds counts as old."""
+        return max(STALE_SECONDS, 5 * seconds)
 
     @property
     def stale(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from store.brokers import Grant
 
 SLOT_B = "/b"
+SLASHES_IN_SLOT_B = 3
 OWN_PREFIX = "_"
 PASSWORD_FILE, ACL_FILE = "passwd", "acl"
 CANARY = "platform/devices/canary"  # a device, but its login is our own
@@ -44,7 +45,7 @@ def render(own: Sequence[Login], lines: Sequence[str], grants: Sequence[Grant], 
     passwd = "\n".join(sorted([login.line for login in own] + devices)) + "\n"
     blocks = {login.username: list(login.rights) for login in own if login.rights}
     for name in map(username, devices):
-        if per_user or name.endswith(SLOT_B):
+        if per_user or in_slot_b(name):
             blocks[name] = [("readwrite", subtree(name))]
     for grant in grants:
         if grant.username not in ours:
@@ -69,7 +70,17 @@ def username(line: str) -> str:
 
 def subtree(name: str) -> str:
     """The topic filter that is a device's own: the same for both slots."""
-    return f"tenants/{name.removesuffix(SLOT_B)}/#"
+    return f"tenants/{without_slot(name)}/#"
+
+
+def in_slot_b(name: str) -> bool:
+    """Whether a user name is TENANT/devices/DEVICE/b. A device may be named b, too: TENANT/devices/b is in slot a."""
+    return name.count("/") == SLASHES_IN_SLOT_B and name.endswith(SLOT_B)
+
+
+def without_slot(name: str) -> str:
+    """TENANT/devices/DEVICE of a user name."""
+    return name.removesuffix(SLOT_B) if in_slot_b(name) else name
 
 
 def device_lines(passwd: str) -> list[str]:
@@ -79,7 +90,7 @@ def device_lines(passwd: str) -> list[str]:
 
 def device_names(lines: Iterable[str]) -> set[str]:
     """Devices, not credentials: one that moves between slots is one name."""
-    return {username(line).removesuffix(SLOT_B) for line in lines}
+    return {without_slot(username(line)) for line in lines}
 
 
 def per_user_blocks(version: str) -> bool:

@@ -1,0 +1,49 @@
+"""Rows into a CSV or JSON file, and a redacted report of the screen."""
+
+import csv
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tui.filter import Value
+
+SECRET = re.compile(
+    r"(?i)(?P<key>pass(word|wd)?|secret|token|api[-_]?key|authorization|bearer)(?P<between>[\"']?\s*[:=]\s*[\"']?|\s+)[^\s,;\"'}]+"
+)
+URL_SECRET = re.compile(r"(?P<before>\b[a-z][a-z0-9+.-]*://[^\s:/@]+:)[^\s@]+(?=@)")
+VERIFIER = re.compile(r"SCRAM-SHA-256\$\S+|\$7\$\S+")
+HIDDEN = "[hidden]"
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Value]], about: str, at: float) -> None:
+    """As JSON when the name ends so, else CSV. about and at say what it is and how old. Never over another file.
+
+    Raises OSError.
+    """
+    when = datetime.fromtimestamp(at, UTC).isoformat()
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", newline="") as stream:
+        if path.suffix == ".json":
+            json.dump({"about": about, "as_of": when, "rows": list(rows)}, stream, indent=1)
+            return
+        writer = csv.DictWriter(stream, [*(rows[0] if rows else ()), "as_of"])
+        writer.writeheader()
+        writer.writerows({name: harmless(value) for name, value in row.items()} | {"as_of": when} for row in rows)
+
+
+def harmless(value: Value) -> Value:
+    """A spreadsheet takes a text with one of these in front for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def redacted(text: str) -> str:
+    """Without what looks like a password, token or hash, and without the passwords of URLs."""
+    text = URL_SECRET.sub(lambda match: match["before"] + HIDDEN, text)
+    text = VERIFIER.sub(HIDDEN, text)
+    return SECRET.sub(lambda match: f"{match['key']}{match['between']}{HIDDEN}", text)
+
+
+def file_name(pane: str, at: float, suffix: str) -> str:
+    return f"iot-console-{pane}-{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%SZ}.{suffix}"

@@ -1,0 +1,67 @@
+"""The console's options from the command line, a profile and a person's files."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tui import keymap as keymaps
+from tui import library
+from tui import profile as profiles
+from tui.command import USAGE, Chosen, fail
+from tui.options import STATE, Options
+from tui.profile import Profile, ProfileError
+from tui.way import Way
+
+KEYS_FILE = Path("~/.config/iot-console/keys.toml")
+THEMES = ("auto", "dark", "light", "contrast", "deuteranopia", "mono")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the command line says of it; None: as the profile has it."""
+
+    environment: str | None
+    theme: str | None
+    keymap: Path | None
+    alerts_file: Path | None
+    ascii_only: bool
+    mouse: bool
+
+    def options(self, wanted: Chosen, way: Way, profile: Profile | None) -> Options:
+        """Wrong ones end the program with exit code 2."""
+        theme = self.theme or (profile.theme if profile else None) or "auto"
+        if theme not in THEMES:
+            fail(f"--theme {theme}: one of {', '.join(THEMES)}", USAGE)
+        file = self.alerts_file or (profile.alerts_file if profile else None)
+        if file is not None and not file.expanduser().is_file():
+            fail(f"--alerts-file {file}: there is no such file on this machine", USAGE)
+        state = os.environ.get("XDG_STATE_HOME")
+        return Options(
+            environment=self.environment or (profile.environment if profile else "PROD"),
+            ascii_only=self.ascii_only,
+            theme=theme,
+            keymap=self._keymap(),
+            state_dir=Path(state) / "iot-console" if state else STATE.expanduser(),
+            alerts_file=file.expanduser() if file else None,
+            runbooks=tuple(library.runbooks(library.directory())),
+            profiles=_names(wanted.config),
+        )
+
+    def _keymap(self) -> keymaps.Keymap:
+        path = (self.keymap or KEYS_FILE).expanduser()
+        if self.keymap is None and not path.exists():
+            return {}
+        try:
+            return keymaps.load(path)
+        except OSError as error:
+            fail(f"--keymap {path}: {error.strerror}", USAGE)
+        except ValueError as error:
+            fail(str(error), USAGE)
+
+
+def _names(config: Path) -> tuple[str, ...]:
+    """Profiles one may change to; a broken file only takes that away."""
+    try:
+        return tuple(profiles.load(config).profiles)
+    except ProfileError:
+        return ()

@@ -1,0 +1,123 @@
+"""Connection profiles: a TOML file that says how to reach each environment. It holds no password."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from store.target import Target, host_name
+
+DEFAULT = Path("~/.config/iot-console/config.toml")
+EXAMPLE = """\
+default = "prod"
+
+[profiles.prod]
+environment = "PROD"
+host = "db.example.net"
+user = "iot_u_anna"
+ca_file = "~/.config/iot-console/prod-ca.crt"
+password = "keyring"          # prompt, keyring, or file:~/path
+ssh = "anna@vm.example.net"   # leave it out to connect directly
+"""
+
+
+def _host(text: str) -> str:
+    return text if text.startswith("/") else host_name(text)
+
+
+def _ssh(text: str) -> str:
+    if text.startswith("-") or not text.strip() or any(c.isspace() for c in text):
+        raise ValueError("is USER@HOST or a Host of ~/.ssh/config")
+    return text
+
+
+def _password(text: str) -> str:
+    if text not in ("prompt", "keyring") and not text.startswith("file:"):
+        raise ValueError("is prompt, keyring, or file:PATH; never the password itself")
+    return text
+
+
+class Profile(BaseModel):
+    """One environment. ca_file: who signed the database's certificate; without it, the system's authorities.
+
+    ssh_config: instead of ~/.ssh/config.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    environment: str = Field("PROD", pattern=r"^[A-Z0-9-]{1,12}$")
+    host: Annotated[str, AfterValidator(_host)]
+    port: int = Field(5432, ge=1, le=65535)
+    database: str = "postgres"
+    user: str = Field(pattern=r"^[^\s:@/]+$")
+    ca_file: Path | None = None
+    password: Annotated[str, AfterValidator(_password)] = "prompt"
+    ssh: Annotated[str, AfterValidator(_ssh)] | None = None
+    ssh_config: Path | None = None
+    theme: Literal["auto", "dark", "light", "contrast", "deuteranopia", "mono"] | None = None
+    alerts_file: Path | None = None
+
+    def target(self, password: str | None) -> Target:
+        """Where it leads; the tunnel, if there is one, comes on top."""
+        ca_file = self.ca_file.expanduser() if self.ca_file else None
+        return Target(self.host, self.port, self.user, self.database, password, ca_file)
+
+
+class ConfigFile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default: str | None = None
+    profiles: dict[str, Profile] = {}
+
+
+class ProfileError(Exception):
+    """The file or a profile of it cannot be used; the message says why, and what to do."""
+
+
+def load(path: Path) -> ConfigFile:
+    """Raises ProfileError with every mistake."""
+    try:
+        written = tomllib.loads(path.expanduser().read_text())
+    except FileNotFoundError:
+        raise ProfileError(f"there is no {path}; it looks like this:\n\n{EXAMPLE}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ProfileError(f"{path}: {error}") from None
+    try:
+        return ConfigFile.model_validate(written)
+    except ValidationError as error:
+        lines = [f"{path}: {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        raise ProfileError("\n".join(lines)) from None
+
+
+def choose(found: ConfigFile, name: str | None, path: Path) -> tuple[str, Profile]:
+    """The one that is named, the default, or the only one. Raises ProfileError."""
+    wanted = name or found.default or (next(iter(found.profiles)) if len(found.profiles) == 1 else None)
+    if wanted is None:
+        raise ProfileError(f"{path}: say which profile: --profile NAME, or default = NAME; {_names(found)}")
+    if wanted not in found.profiles:
+        raise ProfileError(f"{path}: there is no profile {wanted}; {_names(found)}")
+    return wanted, found.profiles[wanted]
+
+
+def _names(found: ConfigFile) -> str:
+    return f"there is {', '.join(found.profiles)}" if found.profiles else "there is none"
+
+
+def password_file(text: str) -> str:
+    """The first line of a file that only its owner can read. Raises ProfileError."""
+    path = Path(text).expanduser()
+    try:
+        with path.open() as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            if mode & 0o077:
+                raise ProfileError(f"{path} can be read by others: chmod 600 {path}")
+            password = stream.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if not password:
+        raise ProfileError(f"{path} is empty")
+    return password
