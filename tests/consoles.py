@@ -8,7 +8,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from fcntl import ioctl
@@ -79,18 +79,30 @@ async def console(
         yield app, pilot
 
 
+def _take_terminal() -> None:
+    """Make it the terminal of the new session; otherwise there is nobody to hang up, and the console takes it for gone."""
+    ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class Terminal:
     """The console in a real pseudo-terminal, read by a terminal emulator."""
 
-    def __init__(self, url_file: Path, *arguments: str, size: tuple[int, int] = (120, 36), **environment: str) -> None:
+    def __init__(
+        self,
+        url_file: Path | None,
+        *arguments: str,
+        size: tuple[int, int] = (120, 36),
+        argv: Sequence[str] = (),
+        **environment: str,
+    ) -> None:
         self.screen = pyte.Screen(*size)
         self.output = b""
         self._stream = pyte.ByteStream(self.screen)
         self.master, slave = pty.openpty()
         ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tui", "--url-file", str(url_file), *arguments],
-            stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            argv or [sys.executable, "-m", "tui", "--url-file", str(url_file), *arguments],
+            stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=_take_terminal,
             env=os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"} | environment,
         )  # fmt: skip
         os.close(slave)
@@ -112,12 +124,25 @@ class Terminal:
             assert time.monotonic() < ends_at, "\n".join(self.screen.display)
             self.read(0.1)
 
+    def quiet(self, seconds: float = 0.35) -> None:
+        """Until nothing has arrived for so long."""
+        while self.read(seconds):
+            pass
+
     def press(self, keys: str) -> None:
         os.write(self.master, keys.encode())
 
     def close(self) -> None:
+        """End it, whatever it does."""
         with suppress(OSError):
             os.close(self.master)
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+
+
+def run_cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {k: v for k, v in os.environ.items() if k != "IOT_CONSOLE_DATABASE_URL"} | environment
+    return subprocess.run(
+        [sys.executable, "-m", "tui", *arguments], capture_output=True, text=True, env=env, timeout=60
+    )

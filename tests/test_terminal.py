@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import struct
-import subprocess
-import sys
 import termios
 from fcntl import ioctl
 from pathlib import Path
@@ -14,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from store.target import parse_target
-from tests.consoles import Terminal, person_url
+from tests.consoles import Terminal, person_url, run_cli
 from tests.servers import Database
 
 
@@ -30,6 +28,7 @@ async def test_in_a_real_terminal(embedded_database: Database, url_file: Path) -
     await asyncio.to_thread(terminal.until, "LIVE")
     await asyncio.to_thread(terminal.until, "acme/d1")
     spent = len(await asyncio.to_thread(terminal.read, 5.0)) / 5
+    assert terminal.process.poll() is None
     assert spent < 3000, f"{spent:.0f} bytes a second"
     terminal.press("q")
     await asyncio.to_thread(terminal.read, 2.0)
@@ -74,13 +73,6 @@ async def test_a_storm_of_sizes_is_survived(embedded_database: Database, url_fil
     await asyncio.to_thread(terminal.until, "Parts")
     assert terminal.process.poll() is None
     terminal.close()
-
-
-def run_cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    env = {k: v for k, v in os.environ.items() if k != "IOT_CONSOLE_DATABASE_URL"} | environment
-    return subprocess.run(
-        [sys.executable, "-m", "tui", *arguments], capture_output=True, text=True, env=env, timeout=60
-    )
 
 
 async def test_status_for_scripts(embedded_database: Database, url_file: Path) -> None:

@@ -85,6 +85,9 @@ class Drawing(Doing):
             )
         return frame.footer_line(self.pane.place, self.options.keymap, self.allowed, cells)
 
+    def on_lines_resized(self) -> None:
+        self.draw()
+
     def _drawn(self, cells: int, rows: int) -> list[Line]:
         """The pane; or, when drawing it fails, what failed: the rest of the console goes on."""
         try:

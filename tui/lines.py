@@ -25,6 +25,9 @@ class Lines(Widget):
             self.part, self.x, self.y, self.chain = part, x, y, chain
             super().__init__()
 
+    class Resized(Message):
+        """There is more or less room than before."""
+
     class Wheel(Message):
         """by: rows, down is positive."""
 
@@ -64,6 +67,9 @@ class Lines(Widget):
         line = self._lines[y]
         segments = [Segment(span.text, self._styles[span.style]) for span in line if span.text]
         return Strip(segments, line_width(line))
+
+    def on_resize(self) -> None:
+        self.post_message(self.Resized())
 
     def on_click(self, event: events.Click) -> None:
         self.post_message(self.Clicked(self.id or "", event.x, event.y, event.chain))
