@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import alerts, creds, ingest
+from bench import alerts, console, creds, ingest
 from stack import broker
 
 RESULTS = Path(__file__).parent / "results"
@@ -18,7 +18,9 @@ RESULTS = Path(__file__).parent / "results"
 def main() -> None:
     parser = argparse.ArgumentParser(prog='make bench ARGS="..."')
     parser.add_argument("what", nargs="*", choices=[*MEASUREMENTS, []], help="all of them without a name")
-    parser.add_argument("--quick", action="store_true", help="leave out 5 M rows and 100 000 devices")
+    parser.add_argument(
+        "--quick", action="store_true", help="leave out what is large: 5 M rows, 100 000 devices"
+    )
     parser.add_argument("--no-save", action="store_true", help="print only")
     options = parser.parse_args()
     for name in options.what or MEASUREMENTS:
@@ -72,6 +74,7 @@ MEASUREMENTS: dict[str, tuple[Any, Any]] = {
     "ingest": (ingest.run, table),
     "creds": (creds.run, creds.table),
     "alerts": (alerts.run, alerts.table),
+    "console": (console.run, console.table),
 }
 
 

@@ -15,7 +15,7 @@ from signal import SIGUSR1, SIGWINCH
 import pyte
 import pytest
 
-from tests.consoles import Terminal
+from stack.terminal import Terminal
 
 KEYS = [*"1234567", "\t", "\r", "j", "k", "G", "g", " ", "?", "/", "x", ":", "\x1b", "o", "n", "R", "D", "y", "m", "]", "a",
         "\x1b[B", "\x1b[6~", "\x0c", "e", "v", "p", "日", "é"]  # fmt: skip

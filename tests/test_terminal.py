@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from stack.terminal import Terminal
 from store.target import parse_target
-from tests.consoles import Terminal, person_url, run_cli
+from tests.consoles import person_url, run_cli
 from tests.servers import Database
 
 
