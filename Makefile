@@ -11,6 +11,7 @@ demo: venv
 	@.venv/bin/python -m stack.demo $(ARGS)
 
 test: venv
+	@scripts/system-packages tests
 	@.venv/bin/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: lint test

@@ -18,9 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 def main() -> None:
     parser = argparse.ArgumentParser(prog='make bench ARGS="..."')
     parser.add_argument("what", nargs="*", choices=[*MEASUREMENTS, []], help="all of them without a name")
-    parser.add_argument(
-        "--quick", action="store_true", help="leave out what is large: 5 M rows, 100 000 devices"
-    )
+    parser.add_argument("--quick", action="store_true", help="leave out what is large: 5 M rows, 100 000 devices")
     parser.add_argument("--no-save", action="store_true", help="print only")
     options = parser.parse_args()
     for name in options.what or MEASUREMENTS:

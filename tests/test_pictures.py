@@ -291,3 +291,9 @@ async def test_any_size_is_drawn(size: tuple[int, int]) -> None:
     for key in "1234567":
         text = await drawn(Still(), size, pressing(key, "question_mark", "question_mark", "enter"))
         assert max(width(line) for line in text.splitlines()) <= size[0]
+
+
+def test_the_readme_shows_what_is_drawn() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    for name in ("overview-firing-80x24", "devices-rotate-80x24"):
+        assert (PICTURES / f"{name}.txt").read_text().rstrip("\n") in readme, name

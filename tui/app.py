@@ -32,10 +32,11 @@ from tui.panes.users import Users
 from tui.pressed import Pressed
 from tui.style import THEMES
 from tui.tunnel import Tunnel
-from tui.view import Path, PathState, View
+from tui.view import LATE_SECONDS, Path, PathState, View
 from tui.way import Way, opened
 
 TERMINAL_CHECK_SECONDS = 2.0
+FROZEN_SECONDS = 5.0  # between two pictures of a screen that stands
 PASTED_KEYS, PASTED_SECONDS = 5, 0.03
 PARTS = ("status", "tabs", "pane", "bar", "banner", "footer")
 
@@ -109,6 +110,7 @@ class Console(Pressed):
     # -- messages
 
     def on_console_heard(self, message: Heard) -> None:
+        """What stands frozen is drawn rarely; but that the database is lost is said at once."""
         match message.news:
             case Fresh(snapshot):
                 self.view = replace(self.view, snapshot=snapshot)
@@ -120,7 +122,11 @@ class Console(Pressed):
                     pane.take(found, self.clock())
                 if pane.lacks():
                     self.moved()
-        self.draw()
+        if self.view.frozen_at is None or isinstance(message.news, Moved) or self._long_frozen():
+            self.draw()
+
+    def _long_frozen(self) -> bool:
+        return self.clock() - self.view.now >= FROZEN_SECONDS
 
     def _explained(self, path: Path) -> Path:
         """Behind a tunnel that is down, the tunnel's words say more than the database's silence."""
@@ -135,7 +141,10 @@ class Console(Pressed):
     def _tick(self) -> None:
         """Ages grow while nothing is heard; while data flows, its own messages redraw."""
         self.settle_pending()
-        if self.view.data_age is None or self.view.data_age > 1.5 or self.view.frozen_at is not None or self.bar.flash:
+        if self.view.frozen_at is not None and not self._long_frozen():
+            return
+        age = self.clock() - self.view.snapshot.at if self.view.snapshot else None
+        if age is None or age > LATE_SECONDS / 2 or self.bar.flash or self.bar.pending:
             self.draw()
 
     def _leave_without_terminal(self) -> None:
