@@ -69,7 +69,7 @@ class Daemon:
         self._link = Link(dial, address, options, self._pipeline, self._horizon, saved is not None)
         self._reconciler = build.reconciler(settings, db, logins) if logins else None
         self._upkeep = Upkeep(db, agent.id, ingest, settings.alerts.history_days)
-        self._replay = Replay(db, writer)
+        self._replay = Replay(db, writer, ingest.retention_days)
         self._canary = build.canary(settings, db, own)
         self._watch = BrokerWatch(build.device_login(settings))
         self._cloud = cloud.CloudPoll(alerts_db, agent.id, settings.cloud, cloud.command(config_file))

@@ -108,7 +108,18 @@ begin
   end;
 end $$;
 
-grant execute on function iot_priv.check_login(text, text), iot_priv.login_make(text, text), iot_priv.login_group(text, text),
+-- People whose open transaction could hold up the agents: idle in it for 10 s, or at it for a minute. Returns how many
+-- of them were cut off. Timeouts of a session are settings that its owner can change.
+create function iot_priv.cut_stuck() returns int
+  language sql security definer set search_path = '' as $$
+  select count(*) filter (where pg_catalog.pg_terminate_backend(a.pid))::int
+  from pg_catalog.pg_stat_activity a
+  where a.datname = current_database() and a.usename ~ '^iot_u_[a-z0-9_]{1,40}$'
+    and (a.state like 'idle in transaction%' and a.state_change < now() - interval '10 seconds'
+         or a.xact_start < now() - interval '60 seconds')
+$$;
+
+grant execute on function iot_priv.cut_stuck(), iot_priv.check_login(text, text), iot_priv.login_make(text, text), iot_priv.login_group(text, text),
   iot_priv.login_password(text, text), iot_priv.login_allow(text, boolean), iot_priv.login_sessions(text[]),
   iot_priv.login_cut(text), iot_priv.login_drop(text) to iot_admin;
 
@@ -122,9 +133,14 @@ declare
                        then ' with admin true, inherit true, set false' else ' with admin option' end;
 begin
   for person in select l.login from iot.logins l join pg_catalog.pg_roles r on r.rolname = l.login loop
-    execute format('grant %I to iot_rolemgr', person) || options;
-    execute format('revoke iot_owner, iot_operator, iot_viewer from %I', person);
-    perform iot_priv.login_group(person, (select max(m.role)::text from iot.members m where m.login = person));
+    begin
+      execute format('grant %I to iot_rolemgr', person) || options;
+      execute format('revoke iot_owner, iot_operator, iot_viewer from %I', person);
+      perform iot_priv.login_group(person, (select max(m.role)::text from iot.members m where m.login = person));
+    exception when insufficient_privilege then
+      raise warning 'owners cannot manage the login %, which another role made; as that role: grant % to iot_rolemgr%',
+        person, person, options;
+    end;
   end loop;
 end $$;
 
@@ -146,6 +162,11 @@ alter policy people on iot.members
 alter policy people on iot.logins
   using (login = session_user or exists (select from iot.members m where m.login = logins.login));
 
+-- For agents, every few seconds.
+create function iot.cut_stuck_people() returns int
+  language sql security definer set search_path = '' as $$ select iot_priv.cut_stuck() $$;
+grant execute on function iot.cut_stuck_people() to iot_agent;
+
 -- Called by a console when it connects.
 create function iot.present() returns void
   language sql security definer set search_path = '' as $$
@@ -166,6 +187,7 @@ create function iot.owned_person(person text) returns int
 declare
   home int := (select l.home_tenant_id from iot.logins l where l.login = person);
 begin
+  perform iot.read_committed();
   if home = any (iot.my_tenants('owner')) then
     return home;
   end if;
@@ -178,24 +200,29 @@ begin
   return home;
 end $$;
 
--- Refuses what would leave a tenant without an owner. Owners of the service may: they own every tenant themselves.
--- Takes the tenants' rows first, so that two owners cannot remove each other at the same time.
-create function iot.keep_an_owner(person text, only_tenant int default null) returns void
-  language plpgsql security definer set search_path = '' as $$
-declare
-  bare text;
+-- What somebody may do is looked up when it is done. In an older snapshot, rights that were taken away still stand.
+create function iot.read_committed() returns void
+  language plpgsql stable set search_path = '' as $$
 begin
-  perform from iot.tenants t join iot.members m using (tenant_id)
-  where m.login = person and m.role = 'owner' order by t.tenant_id for update of t;
-  select string_agg(t.slug, ', ' order by t.slug) into bare
-  from iot.members m join iot.tenants t using (tenant_id)
-  where m.login = person and m.role = 'owner' and (only_tenant is null or m.tenant_id = only_tenant)
-    and (m.tenant_id = 0 or not 0 = any (iot.my_tenants('owner')))
-    and not exists (
-      select from iot.members o join iot.logins l using (login)
-      where o.tenant_id = m.tenant_id and o.role = 'owner' and o.login <> person and not l.disabled);
-  if bare is not null then
-    raise exception '% is the last owner of %: make somebody else an owner first', person, bare using errcode = 'IOT01';
+  if pg_catalog.current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+    raise exception 'changes are made in READ COMMITTED transactions' using errcode = 'insufficient_privilege';
+  end if;
+end $$;
+
+-- Refuses what would leave a tenant without an owner. Owners of the service may: they own every tenant themselves.
+-- Takes the tenant's row first, so that two owners cannot remove each other at the same time; no lock that inserts
+-- of others would wait for.
+create function iot.keep_an_owner(person text, tenant int) returns void
+  language plpgsql security definer set search_path = '' as $$
+begin
+  perform from iot.tenants t where t.tenant_id = keep_an_owner.tenant for no key update;
+  if exists (select from iot.members m where m.login = person and m.tenant_id = keep_an_owner.tenant and m.role = 'owner')
+     and (tenant = 0 or not 0 = any (iot.my_tenants('owner')))
+     and not exists (
+       select from iot.members o join iot.logins l using (login)
+       where o.tenant_id = keep_an_owner.tenant and o.role = 'owner' and o.login <> person and not l.disabled) then
+    raise exception '% is the last owner of %: make somebody else an owner first', person,
+      (select t.slug from iot.tenants t where t.tenant_id = keep_an_owner.tenant) using errcode = 'IOT01';
   end if;
 end $$;
 
@@ -230,6 +257,13 @@ begin
   if not exists (select from iot.logins l where l.login = person) then
     raise exception 'there is no login %', person using errcode = 'IOT01';
   end if;
+  if tid = 0 and (select l.home_tenant_id from iot.logins l where l.login = person) <> 0 then
+    raise exception 'people of the service have a login of their own: create one in tenant platform' using errcode = 'IOT01';
+  end if;
+  if at_role = 'owner' and not 0 = any (iot.my_tenants('owner'))
+     and (select l.home_tenant_id from iot.logins l where l.login = person) <> tid then
+    raise exception '% is at home elsewhere: only an owner of the service makes an owner here', person using errcode = 'IOT01';
+  end if;
   if at_role < 'owner' then
     perform iot.keep_an_owner(person, tid);
   end if;
@@ -244,25 +278,37 @@ create function iot.user_reset(person text, verifier text) returns void
 declare
   home int := iot.owned_person(person);
 begin
+  -- whoever sets a password can be that person: nobody may who does not own all that the person reaches
+  if exists (select from iot.members m where m.login = person and m.tenant_id <> all (iot.my_tenants('owner')))
+     and not pg_catalog.pg_has_role(session_user, 'iot_admin', 'member') then
+    raise exception '% belongs to other tenants, too: only an owner of the service may', person
+      using errcode = 'insufficient_privilege';
+  end if;
+  if person <> session_user then
+    perform iot_priv.login_cut(person);  -- or an open transaction of theirs could hold this up
+  end if;
   perform iot_priv.login_password(person, verifier);
   insert into iot.audit_log (tenant_id, action, subject) values (home, 'reset password', person);
 end $$;
 
--- Returns how many sessions were ended.
+-- Returns how many sessions were ended. They are ended first: an open transaction of theirs could hold this up.
 create function iot.user_set_disabled(person text, off boolean) returns int
   language plpgsql security definer set search_path = '' as $$
+declare
+  home int := iot.owned_person(person);
+  ended int := 0;
 begin
-  perform iot.owned_person(person);
   if off and person = session_user then
     raise exception 'you cannot disable yourself: ask another owner' using errcode = 'IOT01';
   end if;
   if off then
-    perform iot.keep_an_owner(person);
+    perform iot.keep_an_owner(person, home);
+    ended := iot_priv.login_cut(person);
   end if;
-  update iot.logins l set disabled = off where l.login = person and l.disabled <> off;
   perform iot_priv.login_allow(person, not off);
+  update iot.logins l set disabled = off where l.login = person and l.disabled <> off;
   perform pg_catalog.pg_notify('iot_people', '');
-  return case when off then iot_priv.login_cut(person) else 0 end;
+  return ended + case when off then iot_priv.login_cut(person) else 0 end;
 end $$;
 
 -- From the home tenant: the login is gone. From another one: only the membership.
@@ -278,8 +324,9 @@ begin
   if person = session_user then
     raise exception 'you cannot remove yourself: ask another owner' using errcode = 'IOT01';
   end if;
-  perform iot.keep_an_owner(person, case when at_home then null else tid end);
+  perform iot.keep_an_owner(person, tid);
   if at_home then
+    perform iot_priv.login_cut(person);  -- or an open transaction of theirs could hold this up
     delete from iot.logins l where l.login = person;
     perform iot_priv.login_drop(person);
   else
@@ -330,7 +377,7 @@ grant execute on function iot.device_list() to iot_viewer;
 alter table iot.dead_letters add column replay_at timestamptz;
 alter table iot.dead_letters add column replay_by text;
 create index dead_letters_replay on iot.dead_letters (replay_at) where replay_at is not null;
-grant update (replay_at, closed_by, closed_at) on iot.dead_letters to iot_agent;
+grant update (replay_at, closed_by, closed_at, first_at) on iot.dead_letters to iot_agent;
 
 -- what: replay, discard or reopen. Returns how many were changed; those that are closed already are left alone.
 create function iot.dead_letters_handle(letters bigint[], what text) returns int
@@ -339,6 +386,7 @@ declare
   mine int[] := iot.my_tenants('operator');
   changed int;
 begin
+  perform iot.read_committed();
   if exists (select from iot.dead_letters d where d.dead_letter_id = any (letters) and d.tenant_id <> all (mine)) then
     raise exception 'you are no operator of the tenant of these dead letters' using errcode = 'insufficient_privilege';
   end if;
@@ -370,5 +418,76 @@ grant select on iot.alert_mentions to iot_viewer;
 
 -- A device may be named b: its user name TENANT/devices/b is one of slot a all the same.
 alter table iot.credentials drop constraint credentials_check;
+alter table iot.credentials add constraint credentials_username
+  check (username ~ '^[a-z0-9][a-z0-9-]{0,62}/devices/[a-z0-9][a-z0-9-]{0,62}(/b)?$');
 alter table iot.credentials add constraint credentials_slot
   check ((slot = 'b') = (username ~ '^[^/]+/devices/[^/]+/b$'));
+
+-- As before, and in READ COMMITTED only.
+create or replace function iot.owned_tenant(tenant text) returns int
+  language sql stable security definer set search_path = '' as $$ select iot.tenant_with(tenant, 'owner') $$;
+
+create or replace function iot.tenant_with(tenant text, at_least iot.member_role) returns int
+  language plpgsql stable security definer set search_path = '' as $$
+declare
+  found_id int := (select t.tenant_id from iot.tenants t where t.slug = tenant);
+begin
+  perform iot.read_committed();
+  if found_id = any (iot.my_tenants(at_least)) then
+    return found_id;
+  end if;
+  if not pg_catalog.pg_has_role(session_user, 'iot_admin', 'member') then
+    raise exception 'you are no % of tenant %', at_least, tenant using errcode = 'insufficient_privilege';
+  end if;
+  if found_id is null then
+    raise exception 'there is no tenant %', tenant using errcode = 'IOT01';
+  end if;
+  return found_id;
+end $$;
+
+create or replace function iot.episode_for_operator(event uuid) returns iot.alert_episodes
+  language plpgsql security definer set search_path = '' as $$
+declare
+  found iot.alert_episodes;
+begin
+  perform iot.read_committed();
+  select * into found from iot.alert_episodes e where e.event_id = event for update;
+  if not found.tenant_id = any (iot.my_tenants('operator'))
+      and not pg_catalog.pg_has_role(session_user, 'iot_admin', 'member') then
+    raise exception 'you are no operator of this alert''s tenant' using errcode = 'insufficient_privilege';
+  end if;
+  if found.event_id is null then
+    raise exception 'there is no alert %', event using errcode = 'IOT01';
+  end if;
+  return found;
+end $$;
+
+-- With an empty search_path the temporary schema is still searched, and for types it comes first: a person's own
+-- pg_temp.text would run the person's code with the rights of these functions. Named last, it is searched last.
+do $$
+declare
+  found record;
+begin
+  for found in select p.oid::regprocedure as name from pg_catalog.pg_proc p
+               where p.pronamespace = 'iot'::regnamespace loop
+    execute format('alter function %s set search_path = pg_catalog, pg_temp', found.name);
+  end loop;
+end $$;
+set local role iot_rolemgr;
+do $$
+declare
+  found record;
+begin
+  for found in select p.oid::regprocedure as name from pg_catalog.pg_proc p
+               where p.pronamespace = 'iot_priv'::regnamespace loop
+    execute format('alter function %s set search_path = pg_catalog, pg_temp', found.name);
+  end loop;
+end $$;
+set local role none;
+-- Nobody of ours needs temporary objects. Only the database's owner can say so.
+do $$
+begin
+  execute format('revoke temporary on database %I from public', current_database());
+exception when insufficient_privilege then
+  raise warning 'as the owner of the database: revoke temporary on database % from public', current_database();
+end $$;

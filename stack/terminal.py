@@ -16,6 +16,12 @@ from pathlib import Path
 import pyte
 
 
+def _surroundings() -> dict[str, str]:
+    """A terminal with colours, whose size is what it says, not what a variable of ours says."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR", "TMUX")}
+    return kept | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+
+
 def _take_terminal() -> None:
     """Make it the terminal of the new session: without one there is nobody to hang up, and the console ends."""
     ioctl(0, termios.TIOCSCTTY, 0)
@@ -40,7 +46,7 @@ class Terminal:
         self.process = subprocess.Popen(
             argv or [sys.executable, "-m", "tui", "--url-file", str(url_file), *arguments],
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=_take_terminal,
-            env=os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"} | environment,
+            env=_surroundings() | environment,
         )  # fmt: skip
         os.close(slave)
 

@@ -141,11 +141,16 @@ async def recent_samples(db: Db, agent_id: str, seconds: int) -> list[Sample]:
     return [Sample(**row) for row in await db.rows(RECENT, agent_id, seconds)]
 
 
+def _state(word: str) -> PartState:
+    """What this version does not know is unknown."""
+    return PartState(word) if word in list(PartState) else PartState.UNKNOWN
+
+
 def _status(text: str) -> AgentStatus:
     """Tolerates an agent of another version: unknown fields are dropped, missing ones take a neutral value."""
     found = orjson.loads(text)
     values = {f.name: found.get(f.name, 0) for f in fields(AgentStatus)}
-    values["parts"] = tuple(Part(p["name"], PartState(p["state"]), p["detail"]) for p in found.get("parts", ()))
+    values["parts"] = tuple(Part(p["name"], _state(p["state"]), p["detail"]) for p in found.get("parts", ()))
     for name in ("last_message_at", "last_commit_at"):
         values[name] = datetime.fromisoformat(found[name]) if found.get(name) else None
     for name in ("write_p95_ms", "canary_ms", "last_error"):

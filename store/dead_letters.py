@@ -16,8 +16,10 @@ with kept as (
               $7::bytea[], $8::text[], $10::text[])
     as t(tenant_id, msg_hash, at, times, topic, qos, payload, reason, detail)
   on conflict on constraint dead_letters_dedup do update
-    set times = dead_letters.times + excluded.times, last_at = excluded.last_at,
-        reason = excluded.reason, detail = excluded.detail, state = 'open')
+    set times = excluded.times + case dead_letters.state when 'open' then dead_letters.times else 0 end,
+        first_at = case dead_letters.state when 'open' then dead_letters.first_at else excluded.first_at end,
+        last_at = greatest(dead_letters.last_at, excluded.last_at),
+        reason = excluded.reason, detail = excluded.detail, state = 'open', closed_by = null, closed_at = null)
 insert into iot.ingest_minute (tenant_id, minute, agent_id, dead_letters)
 select tenant_id, date_trunc('minute', now()), $9, sum(times)
 from unnest($1::int[], $4::bigint[]) as t(tenant_id, times) group by tenant_id
@@ -34,13 +36,14 @@ order by d.last_at desc limit $1"""
 PAYLOAD = "select payload from iot.dead_letters where dead_letter_id = $1"
 HANDLE = "select iot.dead_letters_handle($1, $2)"
 WANTED = """
-select dead_letter_id, tenant_id, topic, qos, payload, extract(epoch from first_at)::float8 as first_at
-from iot.dead_letters where replay_at is not null
-order by replay_at limit $1"""
+select dead_letter_id, topic, qos, payload, times, replay_at, extract(epoch from first_at)::float8 as first_at
+from iot.dead_letters where replay_at is not null order by replay_at limit $1"""
+# only of the row as it was: the device may have sent the same again meanwhile, or somebody may have asked again
 REPLAYED = """
 update iot.dead_letters set state = 'replayed', replay_at = null, closed_by = replay_by, closed_at = clock_timestamp()
-where dead_letter_id = any ($1)"""
-REFUSED_AGAIN = "update iot.dead_letters set replay_at = null where dead_letter_id = any ($1)"
+where dead_letter_id = $1 and replay_at = $2 and times = $3"""
+REFUSED_AGAIN = """
+update iot.dead_letters set replay_at = null, reason = $3, detail = $4 where dead_letter_id = $1 and replay_at = $2"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +80,11 @@ class Wanted:
     """A dead letter that is to be taken again. first_at: seconds since 1970."""
 
     dead_letter_id: int
-    tenant_id: int
     topic: str
     qos: int
     payload: bytes
+    times: int
+    replay_at: datetime
     first_at: float
 
 
@@ -124,10 +128,11 @@ async def wanted(db: Db, limit: int) -> list[Wanted]:
     return [Wanted(**row) for row in await db.rows(WANTED, limit)]
 
 
-async def mark_replayed(db: Db, ids: Sequence[int]) -> None:
-    await db.execute(REPLAYED, list(ids))
+async def mark_replayed(db: Db, letter: Wanted) -> None:
+    """Close it, unless the same came again meanwhile."""
+    await db.execute(REPLAYED, letter.dead_letter_id, letter.replay_at, letter.times)
 
 
-async def mark_refused(db: Db, ids: Sequence[int]) -> None:
-    """They stay open; put() has noted why."""
-    await db.execute(REFUSED_AGAIN, list(ids))
+async def mark_refused(db: Db, letter: Wanted, reason: str, detail: str) -> None:
+    """It stays open, with the newest reason; it counts as often as it came."""
+    await db.execute(REFUSED_AGAIN, letter.dead_letter_id, letter.replay_at, reason, detail)

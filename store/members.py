@@ -34,6 +34,7 @@ SET_ROLE = "select iot.user_set_role($1, $2, $3::iot.member_role)"
 RESET = "select iot.user_reset($1, $2)"
 SET_DISABLED = "select iot.user_set_disabled($1, $2)"
 REMOVE = "select iot.user_remove($1, $2)"
+CUT_STUCK = "select iot.cut_stuck_people()"
 END_SESSIONS = "select iot.user_end_sessions($1)"
 
 
@@ -165,7 +166,10 @@ async def reset(db: Db, login: str) -> str:
 
 async def set_disabled(db: Db, login: str, disabled: bool) -> int:
     """Shut a person out, or let back in; returns how many sessions that ended. Raises Conflict for the last owner."""
-    return int(str(await db.value(SET_DISABLED, login, disabled)))
+    ended = int(str(await db.value(SET_DISABLED, login, disabled)))
+    if disabled:  # who logged in between the cut and the commit
+        ended += int(str(await db.value(END_SESSIONS, login)))
+    return ended
 
 
 async def remove(db: Db, tenant: str, login: str) -> None:
@@ -191,3 +195,8 @@ def new_password() -> str:
 
 def verifier(password: str) -> str:
     return scram.verifier(password, secrets.token_bytes(16))
+
+
+async def cut_stuck(db: Db) -> int:
+    """For agents: end sessions of people that hold a transaction open; returns how many."""
+    return int(str(await db.value(CUT_STUCK)))

@@ -9,6 +9,10 @@ from store.db import Db
 
 AGENT_LOGIN = re.compile(r"iot_agent_[a-z0-9_]{1,40}")
 PERSON_LOGIN = re.compile(r"iot_u_[a-z0-9_]{1,40}")
+HOME = "select t.slug from iot.logins l join iot.tenants t on t.tenant_id = l.home_tenant_id where l.login = $1"
+MANAGED = """
+select exists (select from pg_auth_members
+               where roleid = $1::regrole and member = 'iot_rolemgr'::regrole and admin_option)"""
 EXISTS = "select exists (select from pg_roles where rolname = $1)"
 PUT_LOGIN = """
 insert into iot.logins (login, home_tenant_id, name)
@@ -33,15 +37,20 @@ async def put_owner(db: Db, login: str, tenant: str) -> str:
     """Create an owner of a tenant, or give one a new password; returns it. Tenant "platform" sees all tenants."""
     if not PERSON_LOGIN.fullmatch(login):
         raise ValueError(f"a person's login is named iot_u_WORD, not {login}")
-    if not await db.value("select exists (select from iot.tenants where slug = $1)", tenant):
-        raise ValueError(f"there is no tenant {tenant}")
-    password = await _put_role(db, login, connections=4)
-    await db.execute(PUT_LOGIN, login, tenant)
-    await db.execute(PUT_MEMBER, login, tenant)
-    version = int(str(await db.value("select current_setting('server_version_num')")))
-    options = "admin true, inherit true, set false" if version >= 160_000 else "admin option"
-    await db.execute(f"grant {login} to iot_rolemgr with {options}")  # so that owners can change it later
-    await db.execute("select iot.regroup($1)", login)
+    async with db.transaction() as same:  # a password that was not returned must not be in force
+        if not await same.value("select exists (select from iot.tenants where slug = $1)", tenant):
+            raise ValueError(f"there is no tenant {tenant}")
+        home = await same.value(HOME, login)
+        if home is not None and home != tenant and tenant == "platform":
+            raise ValueError(f"{login} is at home in {home}: people of the service have a login of their own")
+        password = await _put_role(same, login, connections=4)
+        await same.execute(PUT_LOGIN, login, tenant)
+        await same.execute(PUT_MEMBER, login, tenant)
+        if not await same.value(MANAGED, login):
+            version = int(str(await same.value("select current_setting('server_version_num')")))
+            options = "admin true, inherit true, set false" if version >= 160_000 else "admin option"
+            await same.execute(f"grant {login} to iot_rolemgr with {options}")  # so that owners can change it later
+        await same.execute("select iot.regroup($1)", login)
     return password
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from textual.pilot import Pilot
 
@@ -20,6 +21,7 @@ from store.telemetry import Reading
 from tests.screens import RUNBOOKS, STATUS, text_of
 from tests.servers import Database
 from tui.app import Console
+from tui.doing import TOO_QUICK_SECONDS
 from tui.options import Options
 from tui.way import Way
 
@@ -54,6 +56,13 @@ async def until_gone(pilot: "Pilot[str]", app: Console, word: str) -> str:
     return await _until(pilot, app, lambda text: word not in text, f"waited for the end of {word}")
 
 
+async def yes(pilot: "Pilot[str]", app: Console) -> None:
+    """Read the question, and say yes."""
+    await until(pilot, app, "y: yes")
+    await pilot.pause(TOO_QUICK_SECONDS)
+    await pilot.press("y")
+
+
 async def _until(pilot: "Pilot[str]", app: Console, holds: Callable[[str], bool], what: str) -> str:
     ends_at = time.monotonic() + 30
     while not holds(text := text_of(app)):
@@ -64,10 +73,10 @@ async def _until(pilot: "Pilot[str]", app: Console, holds: Callable[[str], bool]
 
 @asynccontextmanager
 async def console(
-    url: str, directory: Path, size: tuple[int, int] = (120, 36)
+    url: str, directory: Path, size: tuple[int, int] = (120, 36), **more: Any
 ) -> AsyncIterator[tuple[Console, "Pilot[str]"]]:
     """directory: for what the console keeps and writes."""
-    options = Options("TEST", state_dir=directory / "state", files_dir=directory / "files", runbooks=RUNBOOKS)
+    options = Options("TEST", state_dir=directory / "state", files_dir=directory / "files", runbooks=RUNBOOKS, **more)
     app = Console(Way(parse_target(url)), options)
     async with app.run_test(size=size) as pilot:
         yield app, pilot

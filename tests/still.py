@@ -30,7 +30,8 @@ class Telling(Still):
 
 
 if __name__ == "__main__":
-    app = Telling(Options(runbooks=RUNBOOKS))
+    here = Path(sys.argv[1]).parent
+    app = Telling(Options(runbooks=RUNBOOKS, state_dir=here / "state", files_dir=here))
     app.view = replace(app.view, snapshot=replace(SNAPSHOT, alerts=FIRING))
     app.fill()
     app.run()

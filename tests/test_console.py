@@ -6,9 +6,14 @@ from pathlib import Path
 import pytest
 from textual.events import Key
 
+from alerting import document
+from alerting.model import RuleModel, RulesFile
 from stack.proxy import Proxy
+from store import alert_rules, members
+from store.db import connected
 from store.members import Role
-from tests.consoles import console, person_url, until, until_gone
+from store.target import parse_target
+from tests.consoles import console, person_url, until, until_gone, yes
 from tests.servers import Database
 
 
@@ -75,7 +80,7 @@ async def test_a_device_is_registered_rotated_disabled_and_revoked(embedded_data
         await pilot.press(*"acme/PUMP", "enter")
         await until(pilot, app, "is not TENANT/DEVICE")
         await pilot.press("ctrl+u", *"acme/pump", "enter")
-        await until(pilot, app, "acme/devices/pump  ", "shown once")
+        await until(pilot, app, "  acme/devices/pump\n", "shown once")
         (secret,) = app.bar.secrets
         await pilot.press("escape")
         await until(pilot, app, "▸  pump")
@@ -86,12 +91,13 @@ async def test_a_device_is_registered_rotated_disabled_and_revoked(embedded_data
         await until(pilot, app, "that is not pump")
         assert await count(embedded_database, "iot.credentials") == 1, "neither the key again nor enter confirms"
         await pilot.press("ctrl+u", *"pump", "enter")
-        await until(pilot, app, "acme/devices/pump/b  ")
+        await until(pilot, app, "  acme/devices/pump/b\n")
         await pilot.press("escape", "D")
         await until(pilot, app, "y: yes")
         await pilot.press("enter", "D", "n")
         await until(pilot, app, "nothing was changed")
-        await pilot.press("D", "y")
+        await pilot.press("D")
+        await yes(pilot, app)
         await until(pilot, app, "acme/pump disabled", "u: undo", "○ disabled")
         await pilot.press("u")
         await until(pilot, app, "acme/pump enabled")
@@ -115,11 +121,11 @@ async def test_many_devices_need_their_number(embedded_database: Database, tmp_p
         await pilot.press("2")
         await until(pilot, app, "▸  d1")
         await pilot.press("colon", *"new acme/a acme/b", "enter")
-        await until(pilot, app, "acme/devices/b  ")
+        await until(pilot, app, "  acme/devices/b\n")
         await pilot.press("escape", "slash", *"a", "enter", "escape", "ctrl+a", "R")
         await until(pilot, app, "Type 3 and enter")
         await pilot.press("3", "enter")
-        await until(pilot, app, "acme/devices/a/b  ", "acme/devices/d1  ")
+        await until(pilot, app, "  acme/devices/a/b\n", "  acme/devices/d1\n")
         assert len(app.bar.secrets) == 3
 
 
@@ -149,7 +155,8 @@ async def test_an_alert_is_acknowledged_taken_back_and_silenced(embedded_databas
         await until(pilot, app, "silence 1 for 30m", "silenced")
         await pilot.press("tab", "tab")
         await until(pilot, app, "device=d1", "new battery")
-        await pilot.press("X", "y")
+        await pilot.press("X")
+        await yes(pilot, app)
         await until(pilot, app, "silence 1: over", "Nothing is silenced")
         await pilot.press("tab", "tab", "b")
         await until(pilot, app, "Confirm from outside")
@@ -164,7 +171,8 @@ async def test_dead_letters_are_taken_again_and_discarded(embedded_database: Dat
         await until(pilot, app, "waits for")
         await pilot.press("u")
         await until_gone(pilot, app, "waits for")
-        await pilot.press("X", "y")
+        await pilot.press("X")
+        await yes(pilot, app)
         await until(pilot, app, "discarded 1 dead letters")
         await pilot.press("u")
         await until(pilot, app, "opened again: 1")
@@ -226,10 +234,11 @@ async def test_a_person_is_invited_promoted_shut_out_and_removed(embedded_databa
         await pilot.press(*"Ben", "tab", "tab", "right", "tab", *short)
         await until(pilot, app, "Ben may take care of alerts of tenant acme")
         await pilot.press("ctrl+s")
-        await until(pilot, app, "shown once", f"{login}  ")
+        await until(pilot, app, "shown once", f"  {login}\n")
         await pilot.press("escape")
         await until(pilot, app, "▸  Ben")
-        await pilot.press("e", "ctrl+u", *"acme owner", "enter", "y")
+        await pilot.press("e", "ctrl+u", *"acme owner", "enter")
+        await yes(pilot, app)
         await until(pilot, app, "Ben is owner of acme")
         await pilot.press("u")
         await until(pilot, app, "operator of acme again")
@@ -248,7 +257,8 @@ async def test_the_last_owner_is_told_by_the_database(embedded_database: Databas
         await until(pilot, app, "▸  anna")
         await pilot.press("D", *"anna", "enter")
         await until(pilot, app, "you cannot disable yourself")
-        await pilot.press("e", "ctrl+u", *"platform viewer", "enter", "y")
+        await pilot.press("e", "ctrl+u", *"platform viewer", "enter")
+        await yes(pilot, app)
         await until(pilot, app, "is the last owner of platform")
 
 
@@ -379,3 +389,82 @@ async def test_a_click_is_worth_a_key(embedded_database: Database, tmp_path: Pat
         await pilot.press("escape")
         await pilot.click("#pane", offset=(6, 3), times=2)
         await until(pilot, app, "enter: back")
+
+
+RULES = """version: 1
+groups:
+  - name: vm
+    rules:
+      # Half a core is plenty.
+      - id: vm-cpu
+        alert: CpuHigh
+        expr: avg(vm.cpu_percent[2m]) > 90   # percent
+        runbook: broker-down
+      - id: vm-disk
+        alert: DiskFull
+        expr: last(vm.disk_percent) > 90
+        runbook: broker-down
+"""
+
+
+def file_rules(text: str) -> list[RuleModel]:
+    return [rule for group in RulesFile.model_validate(document.load(text).data).groups for rule in group.rules]
+
+
+async def test_a_rule_of_the_file_is_changed_and_every_comment_stays(
+    embedded_database: Database, tmp_path: Path
+) -> None:
+    url = await person_url(embedded_database)
+    file = tmp_path / "alerts.yaml"
+    file.write_text(RULES)
+    bodies = {rule.id: rule.model_dump(by_alias=True, exclude_defaults=True) for rule in file_rules(RULES)}
+    async with connected(parse_target(await embedded_database.agent_url()), "test", 1) as db:
+        await alert_rules.mirror_file(db, bodies)
+    async with console(url, tmp_path, alerts_file=file) as (app, pilot):
+        await pilot.press("5")
+        await until(pilot, app, "▸  vm-cpu")
+        await pilot.press("e")
+        await until(pilot, app, f"vm-cpu in {file}"[:60], "# percent", "Looked at every")
+        await pilot.press("down", "end", "space", "!")
+        await until(pilot, app, "✗ Rule")
+        await pilot.press("ctrl+s")
+        assert file.read_text() == RULES, "nothing wrong is written"
+        await pilot.press("backspace", "backspace", *"er")
+        await until(pilot, app, "CpuHigher (vm-cpu)")
+        file.write_text(RULES.replace("> 90\n        runbook: broker-down\n", "> 80\n        runbook: broker-down\n"))
+        await pilot.press("ctrl+s")
+        await until(pilot, app, "is written; agents take it over")
+        changed = file.read_text()
+        assert "# Half a core is plenty." in changed
+        assert "alert: CpuHigher" in changed
+        assert "last(vm.disk_percent) > 80" in changed, "somebody else's change of another rule stays"
+        await pilot.press("v")
+        await until(pilot, app, "# percent")
+        file.write_text(changed.replace("CpuHigher", "CpuHighest"))
+        await pilot.press("down", "end", *"X", "ctrl+s")
+        await until(pilot, app, "somebody else changed vm-cpu")
+        assert "CpuHighest" in file.read_text()
+        await pilot.press("escape", "escape")
+        await until(pilot, app, "▸  vm-cpu")
+
+
+async def test_what_others_change_is_seen_at_once(embedded_database: Database, tmp_path: Path) -> None:
+    """By a hint of the database: sooner than the pane would have asked."""
+    url = await person_url(embedded_database)
+    async with console(url, tmp_path) as (app, pilot):
+        app.panes["users"].seconds = 3600.0  # type: ignore[misc]
+        await pilot.press("6")
+        await until(pilot, app, "▸  anna")
+        async with connected(parse_target(url), "other", 1) as db:
+            await members.create(db, "acme", f"iot_u_{embedded_database.name}", "Newcomer", Role.VIEWER)
+        await until(pilot, app, "Newcomer")
+
+
+async def test_another_profile_is_another_console(embedded_database: Database, tmp_path: Path) -> None:
+    async with console(await person_url(embedded_database), tmp_path, profiles=("prod", "staging")) as (app, pilot):
+        await until(pilot, app, "● LIVE")
+        await pilot.press("colon", *"profile mars", "enter")
+        await until(pilot, app, "one of prod, staging")
+        await pilot.press("colon", *"profile staging", "enter")
+        await pilot.pause()
+        assert app.return_value == "staging"

@@ -6,7 +6,7 @@ import pytest
 import sql
 from store import migrate
 from store.db import connected
-from store.errors import Misconfigured, StoreError
+from store.errors import Denied, Misconfigured, StoreError
 from store.target import parse_target
 from tests.servers import Database
 
@@ -103,3 +103,12 @@ def test_file_names_are_checked(tmp_path: Path) -> None:
     (tmp_path / "0003_b.sql").rename(tmp_path / "0002-b.sql")
     with pytest.raises(ValueError, match="NNNN_words"):
         sql.migrations(tmp_path)
+
+
+async def test_people_make_no_temporary_objects(empty_database: Database) -> None:
+    """They could be taken for ours. A database that is made from a template has rights of its own: so a fresh one."""
+    async with connected(parse_target(empty_database.owner_url), "test", 3) as db:
+        await migrate.migrate(db, sql.migrations())
+    async with connected(parse_target(await empty_database.person_url("iot_u_tmp", "platform")), "test", 1) as person:
+        with pytest.raises(Denied):
+            await person.execute("create temporary table mine (x int)")

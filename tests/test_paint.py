@@ -76,12 +76,25 @@ def walk(seed: int, size: tuple[int, int], file: Path) -> None:
                 terminal.read(0.2 if pressed[-1] == "\x1b" else 0.03)  # an escape waits for what may follow it
             if step == STEPS // 2:
                 resize(terminal, size[0] - 9, size[1] - 4)
-            terminal.quiet()
-            assert terminal.process.poll() is None
-            shown, wanted = cells(terminal.screen), meant(terminal, file)
-            wrong = [(x, y, a, b) for y, (r, s) in enumerate(zip(shown, wanted, strict=True))
-                     for x, (a, b) in enumerate(zip(r, s, strict=True)) if a != b]  # fmt: skip
+            wrong = differences(terminal, file)
             assert wrong == [], f"step {step} after {pressed[-KEYS_EACH:]}: {wrong[:5]}"
+
+
+def differences(terminal: Terminal, file: Path) -> list[tuple[object, ...]]:
+    """Cells that differ once nothing moves any more. A busy machine may take its time after a change of size."""
+    ends_at = time.monotonic() + 15
+    while True:
+        terminal.quiet()
+        assert terminal.process.poll() is None
+        shown, wanted = cells(terminal.screen), meant(terminal, file)
+        wrong = [
+            (x, y, a, b)
+            for y, (row, other) in enumerate(zip(shown, wanted, strict=True))
+            for x, (a, b) in enumerate(zip(row, other, strict=True))
+            if a != b
+        ]
+        if not wrong or time.monotonic() > ends_at:
+            return list(wrong)
 
 
 @pytest.mark.parametrize(("seed", "size"), [(1, (120, 36)), (2, (80, 24)), (3, (131, 41)), (4, (60, 15))])

@@ -1,13 +1,13 @@
 """Owners manage the people of their tenants; nobody else does, and nobody manages those of others."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
-from store import dead_letters, directory, members
+from store import dead_letters, directory, members, people
 from store.db import Db, connected
 from store.errors import Conflict, Denied, Misconfigured, StoreError
 from store.members import Role
@@ -329,3 +329,125 @@ async def test_no_inner_function_is_open_to_people(database: Database) -> None:
         await database.fetch("select 1 from pg_proc where pronamespace = 'iot_priv'::regnamespace and proacl is null")
         == []
     )
+
+
+# -- attacks on the machinery itself
+
+EVIL = """
+create function pg_temp.evil(v anyelement) returns boolean language plpgsql as $$
+begin
+  insert into iot.members values (0, session_user::pg_catalog.text, 'owner');
+  return true;
+exception when others then
+  return true;
+end $$"""
+
+
+@pytest.mark.parametrize("kind", ["text", "int4", "bool", "regrole"])
+async def test_a_type_of_ones_own_is_not_taken_for_a_built_in_one(database: Database, tenants: None, kind: str) -> None:
+    """With an empty search_path, pg_temp comes first for types, and a domain's check runs its maker's code."""
+    url = await database.person_url("iot_u_mal", "acme")
+    async with connected(parse_target(database.owner_url), "test", 1) as admin:
+        await admin.execute(f'grant temporary on database "{database.name}" to public')  # as it was before
+    connection = await asyncpg.connect(url)
+    await connection.execute(EVIL)
+    checked = f"pg_temp.evil(value::pg_catalog.{kind})"
+    await connection.execute(f"create domain pg_temp.{kind} as pg_catalog.{kind} check ({checked})")
+    for statement in (
+        "select iot.rule_request('acme/x')",
+        f"select iot.user_create('acme', 'iot_u_x{database.name}', 'x', '{VERIFIER}', 'viewer')",
+        f"select iot.user_set_role('acme', 'iot_u_x{database.name}', 'operator')",
+        "select iot.dead_letters_handle('{1}', 'replay')",
+    ):
+        with suppress(asyncpg.PostgresError):
+            await connection.execute(statement)
+    await connection.close()
+    assert await database.fetch("select tenant_id from iot.members where login = 'iot_u_mal'") == [(1,)]
+
+
+async def test_every_function_searches_temporary_objects_last(database: Database) -> None:
+    open_ones = await database.fetch("""
+        select proname from pg_proc where pronamespace in ('iot'::regnamespace, 'iot_priv'::regnamespace)
+        and (proconfig is null or not 'search_path=pg_catalog, pg_temp' = any (proconfig))""")
+    assert open_ones == []
+
+
+async def test_rights_that_were_taken_away_do_not_live_on_in_a_snapshot(database: Database, tenants: None) -> None:
+    async with (
+        person(database, "iot_u_ann", "acme") as ann,
+        person(database, "iot_u_pat", "platform") as pat,
+        person(database, "iot_u_gus", "globex") as gus,
+        gus.connection() as same,
+    ):
+        await members.set_role(pat, "acme", "iot_u_gus", Role.OWNER)
+        await same.execute("begin isolation level repeatable read")
+        await same.value("select count(*) from iot.members")
+        await members.remove(ann, "acme", "iot_u_gus")
+        with pytest.raises(Denied, match="READ COMMITTED"):
+            await members.set_role(same, "acme", "iot_u_ann", Role.VIEWER)
+        await same.execute("rollback")
+
+
+async def test_whoever_sets_a_password_must_own_all_that_the_person_reaches(
+    database: Database, tenants: None, name: str
+) -> None:
+    async with (
+        person(database, "iot_u_ann", "acme") as ann,
+        person(database, "iot_u_gus", "globex") as gus,
+        person(database, "iot_u_pat", "platform") as pat,
+    ):
+        await members.create(ann, "acme", name, "Ben", Role.VIEWER)
+        await members.set_role(gus, "globex", name, Role.OPERATOR)
+        with pytest.raises(Denied, match="belongs to other tenants"):
+            await members.reset(ann, name)
+        assert await members.reset(pat, name)
+        with pytest.raises(Conflict, match="login of their own"):
+            await members.set_role(pat, "platform", name, Role.VIEWER)
+        with pytest.raises(Conflict, match="at home elsewhere"):
+            await members.set_role(gus, "globex", name, Role.OWNER)
+        await members.remove(ann, "acme", name)
+    async with connected(parse_target(database.owner_url), "test", 2) as admin:
+        with pytest.raises(ValueError, match="at home in acme"):
+            await people.put_owner(admin, "iot_u_ann", "platform")
+
+
+async def test_an_outside_tenant_keeps_nobody_from_removing_their_own(
+    database: Database, tenants: None, name: str
+) -> None:
+    async with person(database, "iot_u_ann", "acme") as ann, person(database, "iot_u_pat", "platform") as pat:
+        await members.create(ann, "acme", name, "Ben", Role.VIEWER)
+        await members.set_role(pat, "globex", name, Role.OWNER)
+        await members.set_disabled(ann, name, True)
+        await members.remove(ann, "acme", name)
+        assert name not in {p.login for p in await members.people(pat)}
+
+
+async def test_an_open_transaction_does_not_keep_an_owner_from_acting(
+    database: Database, tenants: None, name: str
+) -> None:
+    async with person(database, "iot_u_ann", "acme") as ann:
+        password = await members.create(ann, "acme", name, "Ben", Role.VIEWER)
+        for statement, act in (
+            ("select iot.present()", lambda: members.set_disabled(ann, name, True)),
+            ("alter role session_user connection limit 4", lambda: members.remove(ann, "acme", name)),
+        ):
+            connection = await asyncpg.connect(database.cluster.url(name, password, database.name))
+            with suppress(asyncpg.PostgresError):
+                await connection.execute("begin")
+                await connection.execute(statement)
+            await act()
+            with pytest.raises(CUT):
+                await connection.fetch("select 1")
+            if "present" in statement:
+                await members.set_disabled(ann, name, False)
+
+
+async def test_the_installer_gives_a_new_password_to_a_person_of_the_console(
+    database: Database, tenants: None, name: str
+) -> None:
+    """The way back in when the last owner forgot the password."""
+    async with person(database, "iot_u_ann", "acme") as ann:
+        await members.create(ann, "acme", name, "Ben", Role.VIEWER)
+    async with connected(parse_target(database.owner_url), "test", 2) as admin:
+        password = await people.put_owner(admin, name, "acme")
+    assert await logs_in(database, name, password)

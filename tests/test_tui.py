@@ -220,7 +220,7 @@ def test_marks_follow_rows_and_end_with_them() -> None:
     made.mark()
     assert [thing.name for thing in made.chosen] == ["pump-1", "pump-2"]
     made.set_filter("fan")
-    assert made.count("things") == "1 of 3 things · 2 marked"
+    assert made.count("things") == "1 of 3 things · 2 marked, 2 not shown"
     made.put(THINGS[1:], 0.0)
     assert made.marked == {"pump-2"}
     made.marked.clear()

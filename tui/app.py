@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from rich.segment import Segments
+from rich.traceback import Traceback
 from textual.message import Message
 
 from sql import migrations
@@ -16,6 +18,7 @@ from store.db import Db, connected
 from store.members import Role
 from tui import actions, clipboard, frame
 from tui.bar import Bar
+from tui.doing import FAILURES
 from tui.effects import Copy, Effect, Go, Say
 from tui.entry import Entry
 from tui.feed import Feed, Fresh, Loaded, Moved, News
@@ -36,6 +39,7 @@ from tui.view import LATE_SECONDS, Path, PathState, View
 from tui.way import Way, opened
 
 TERMINAL_CHECK_SECONDS = 2.0
+SLIPPED = "the row under the cursor, or a marked one, has just gone: look again, then press again"
 FROZEN_SECONDS = 5.0  # between two pictures of a screen that stands
 PASTED_KEYS, PASTED_SECONDS = 5, 0.03
 PARTS = ("status", "tabs", "pane", "bar", "banner", "footer")
@@ -65,6 +69,7 @@ class Console(Pressed):
         self._shown = self.view
         self.bar = Bar()
         self.state_dir = options.state_dir
+        self._behind: dict[str, Loaded] = {}  # what came while the picture was frozen
         self.general = General(self, options.files_dir)
         self.panes = self._panes(options)
         self.previous = ""
@@ -90,7 +95,8 @@ class Console(Pressed):
         self.run_worker(self._follow(), exit_on_error=True)
         self.set_interval(1.0, self._tick)
         self.set_interval(TERMINAL_CHECK_SECONDS, self._leave_without_terminal)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.exit)
+        for signum in (signal.SIGHUP, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(signum, self.exit)
         self.app_resume_signal.subscribe(self, lambda _: self.front.forget())
         self.draw()
 
@@ -116,14 +122,20 @@ class Console(Pressed):
                 self.view = replace(self.view, snapshot=snapshot)
             case Moved(path):
                 self.view = replace(self.view, path=self._explained(path))
-            case Loaded(pane, found, error):
-                pane.error = error
-                if found is not None:
-                    pane.take(found, self.clock())
-                if pane.lacks():
-                    self.moved()
+            case Loaded() as loaded if self.view.frozen_at is not None:
+                self._behind[loaded.pane.name] = loaded
+            case Loaded() as loaded:
+                self._take(loaded)
         if self.view.frozen_at is None or isinstance(message.news, Moved) or self._long_frozen():
             self.draw()
+
+    def _take(self, loaded: Loaded) -> None:
+        pane = loaded.pane
+        pane.error = loaded.error
+        if loaded.found is not None:
+            pane.take(loaded.found, self.clock())
+        if pane.lacks():
+            self.moved()
 
     def _long_frozen(self) -> bool:
         return self.clock() - self.view.now >= FROZEN_SECONDS
@@ -163,11 +175,15 @@ class Console(Pressed):
             self.effect(Say(f"{name.replace('_', ' ')}: not here", "warn"))
         elif not self.allowed(action):
             self.effect(Say(frame.refusal(action, self._who_may(action.role)), "warn"))
+        elif action.role is not None and self.pane.table.slipped():
+            self.effect(
+                Say("the row under the cursor, or a marked one, has just gone: look again, then press again", "warn")
+            )
         else:
             try:
                 ours, found = self.general.act(name, argument)
                 self.effect(found if ours else self.pane.act(name, argument, self.view))
-            except ValueError as error:
+            except FAILURES as error:
                 self.effect(Say(str(error), "warn"))
         self.draw()
 
@@ -208,6 +224,15 @@ class Console(Pressed):
         pane.opened = bool(key) and name == "runbooks"
         self.wanted()
 
+    def _fatal_error(self) -> None:
+        """As Textual's, but without the values of variables: among them may be passwords."""
+        self._exit_renderables.append(Segments(self.console.render(Traceback(), self.console.options)))
+        self._close_messages_no_wait()
+
+    async def action_quit(self) -> None:
+        """ctrl+q, wherever one is: as q, and never over a change that is under way."""
+        self.perform("quit", "")
+
     def wanted(self) -> None:
         """Ask the database now."""
         if self._tunnel is not None:
@@ -223,11 +248,14 @@ class Console(Pressed):
     def freeze(self, on: bool) -> None:
         self.view = replace(self.view, frozen_at=self.clock() if on else None)
         self._shown = self.view
+        for loaded in self._behind.values() if not on else ():
+            self._take(loaded)
+        self._behind.clear()
 
     def close_something(self) -> bool:
         """The topmost thing that is open; False when nothing is."""
-        if self.bar.secrets or self.bar.ask or self.bar.pending:
-            self.bar.secrets, self.bar.ask, self.bar.pending = (), None, None
+        if self.bar.secrets or self.bar.ask:
+            self.bar.secrets, self.bar.ask = (), None
         elif self.page:
             self.page = ""
         elif self.pane.opened:

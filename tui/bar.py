@@ -1,15 +1,16 @@
 """The lines above the footer: what was said, what is asked, and secrets that are shown once. Pure."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tui.effects import Ask, Level, Secret, Write
 from tui.render import Line, Span, clock, fit, literal, rule, wrapped
 
 FLASH_SECONDS = 12.0
 KEPT = 200
-MOST_SECRETS = 8
+MOST_SECRETS = 4
 THINK_SECONDS = 5.0
 MOST_LINES = 3
+REACH_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,14 @@ class Bar:
     hint: str = ""
     told: list[Flash] = field(default_factory=list)
 
-    def say(self, text: str, style: str, now: float, undo: Write | None = None) -> None:
-        self.flash = Flash(literal(text), style, now, undo)
+    def say(self, text: str, style: str, now: float) -> None:
+        self.flash = Flash(literal(text), style, now)
         self.told = [*self.told[1 - KEPT :], self.flash]
+
+    def offer(self, undo: Write | None) -> None:
+        """Let the line that was just said take a change back."""
+        if self.flash is not None and undo is not None:
+            self.flash = replace(self.flash, undo=undo)
 
     def undo(self, now: float) -> Write | None:
         """The change that the shown line offers to take back; it can be taken once."""
@@ -53,6 +59,14 @@ class Bar:
             return None
         self.flash = None
         return flash.undo
+
+    def undo_just_ended(self, now: float) -> bool:
+        """The offer went while somebody reached for the key; it is told once."""
+        flash = self.flash
+        if flash is None or flash.undo is None or not FLASH_SECONDS < now - flash.at <= FLASH_SECONDS + REACH_SECONDS:
+            return False
+        self.flash = None
+        return True
 
     def lines(self, cells: int, now: float, environment: str, login: str, ascii_only: bool) -> list[Line]:
         """As many as are needed."""
@@ -67,7 +81,7 @@ class Bar:
                 fit((Span(f" {self.pending.write.doing} in {left:.0f} s", "warn"), Span("   u: keep it", "key")), cells)
             ]
         if self.prompt:
-            return [fit((Span(f" {self.prompt}", "title"), Span(f"   {self.hint}", "dim")), cells)]
+            return self._prompt(cells)
         flash = self.flash
         if flash is not None and now - flash.at <= FLASH_SECONDS:
             undo = (Span("   u: undo", "key"),) if flash.undo else ()
@@ -92,12 +106,25 @@ class Bar:
             )
         return lines
 
+    def _prompt(self, cells: int) -> list[Line]:
+        """On one line, or two when that is too narrow: what is wrong must not be pushed out of sight."""
+        label, style = Span(f" {self.prompt}", "title"), "crit" if self.hint.startswith("✗") else "dim"
+        if len(self.prompt) + len(self.hint) + 5 <= cells:
+            return [fit((label, Span(f"   {self.hint}", style)), cells)]
+        return [
+            fit((label,), cells),
+            *(fit((Span(f" {part}", style),), cells) for part in wrapped(self.hint, cells - 2)[:2]),
+        ]
+
     def _secrets(self, cells: int, ascii_only: bool) -> list[Line]:
-        lines = [rule("shown once: hand it over now · y: copy · esc: gone", cells, ascii_only)]
-        lines += [fit((Span(f"  {s.name}  "), Span(s.value, "strong")), cells) for s in self.secrets[:MOST_SECRETS]]
+        """A name, and below it the value, whole: there is no second time."""
+        lines = [rule("shown once, hand it over now · y: copy · x: into a file · esc: gone", cells, ascii_only)]
+        for secret in self.secrets[:MOST_SECRETS]:
+            lines.append(fit((Span(f"  {secret.name}"),), cells))
+            lines += [fit((Span(f"    {part}", "strong"),), cells) for part in wrapped(secret.value, cells - 5)]
         if len(self.secrets) > MOST_SECRETS:
-            more = f"  and {len(self.secrets) - MOST_SECRETS} more: y copies all of them as CSV"
-            lines.append(fit((Span(more, "dim"),), cells))
+            more = f"  and {len(self.secrets) - MOST_SECRETS} more: x writes all of them into a file, y copies them"
+            lines.append(fit((Span(more, "warn"),), cells))
         return lines
 
     def messages(self, local: bool) -> list[Line]:

@@ -4,21 +4,21 @@ import asyncio
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from store.db import connected
+from store.db import Db
 from store.errors import StoreError
 from tui import profile as profiles
 from tui import status as status_twin
-from tui.command import TUNNEL_SECONDS, USAGE, Chosen, UrlFile, chosen, fail, way_of
+from tui.command import USAGE, Chosen, UrlFile, chosen, fail, way_of, with_database
 from tui.feed import Feed
 from tui.look import Look
-from tui.tunnel import TunnelError, until_up
+from tui.tunnel import TunnelError
 from tui.view import Snapshot
-from tui.way import Way, opened
 
 RATE_SECONDS = 2.0
 NOT_WELL = 1
@@ -64,6 +64,7 @@ def console(
     while wanted is not None:
         name = _screen(wanted, look)
         wanted = Chosen(None, name, config) if name else None
+        look = replace(look, environment=None, alerts_file=None)  # they were said of the first one
 
 
 def _screen(wanted: Chosen, look: Look) -> str | None:
@@ -89,8 +90,9 @@ def status(
 
     Example: iot-console status --json | jq .agents[0].status.parts
     """
+    way, _ = way_of(chosen(context, url_file))
     try:
-        snapshot = asyncio.run(_ask(way_of(chosen(context, url_file))[0]))
+        snapshot = asyncio.run(with_database(way, "iot-console status", _ask))
     except (StoreError, TunnelError) as error:
         if as_json:
             typer.echo(json.dumps({"schema": status_twin.SCHEMA, "ok": False, "error": str(error)}))
@@ -102,16 +104,12 @@ def status(
     raise typer.Exit(0 if status_twin.healthy(snapshot) else NOT_WELL)
 
 
-async def _ask(way: Way) -> Snapshot:
+async def _ask(db: Db) -> Snapshot:
     """Two looks a moment apart, because a rate needs two."""
-    async with opened(way) as (target, tunnel):
-        if tunnel is not None:
-            await until_up(tunnel, TUNNEL_SECONDS)
-        async with connected(target, "iot-console status", 1) as db:
-            feed = Feed(db, lambda _: None)
-            await feed.ask()
-            await asyncio.sleep(RATE_SECONDS)
-            return await feed.ask()
+    feed = Feed(db, lambda _: None)
+    await feed.ask()
+    await asyncio.sleep(RATE_SECONDS)
+    return await feed.ask()
 
 
 # registered last, so that help lists them last

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,7 +19,7 @@ import typer
 from store import brokers
 from store.db import Db, connected
 from store.errors import StoreError
-from store.target import parse_target
+from store.target import Target, parse_target
 from tui import passwords
 from tui import profile as profiles
 from tui.profile import Profile, ProfileError
@@ -58,17 +59,24 @@ def run(context: typer.Context, url_file: Path | None, work: Callable[[Db], Awai
     """Do work with a database session; an error becomes one line and exit code 1."""
     way, _ = way_of(chosen(context, url_file))
 
-    async def session() -> Result:
-        async with opened(way) as (target, tunnel):
-            if tunnel is not None:
-                await until_up(tunnel, TUNNEL_SECONDS)
-            async with connected(target, "iot-console command", 2) as db:
-                return await work(db)
-
     try:
-        return asyncio.run(session())
+        return asyncio.run(with_database(way, "iot-console command", work))
     except (StoreError, TunnelError) as error:
         fail(str(error), FAILED)
+    except asyncio.CancelledError:
+        fail("ended by SIGTERM; look whether it was done", FAILED)
+
+
+async def with_database(way: Way, name: str, work: Callable[[Db], Awaitable[Result]]) -> Result:
+    """Do work at the end of a way; SIGTERM closes what is open. Raises StoreError, TunnelError, CancelledError."""
+    this = asyncio.current_task()
+    assert this is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+    async with opened(way) as (target, tunnel):
+        if tunnel is not None:
+            await until_up(tunnel, TUNNEL_SECONDS)
+        async with connected(target, name, 2) as db:
+            return await work(db)
 
 
 def chosen(context: typer.Context, url_file: Path | None) -> Chosen:
@@ -85,18 +93,28 @@ def way_of(found: Chosen) -> tuple[Way, Profile | None]:
             raise ValueError("--url-file and --profile both say where to: give one of them")
         url = found.url_file.read_text() if found.url_file is not None else os.environ.get(URL_VARIABLE, "")
         if url.strip() and found.profile is None:
-            return Way(parse_target(url)), None
+            return Way(checked(parse_target(url))), None
         config = found.config.expanduser()
         if found.profile is None and found.url_file is None and not config.exists():
             raise ValueError(
                 f"no database: give --url-file, set ${URL_VARIABLE}, or write profiles into {found.config}"
             )
         name, profile = profiles.choose(profiles.load(found.config), found.profile, found.config)
-        return Way(profile.target(passwords.password_of(name, profile)), profile.ssh, name, config_of(profile)), profile
+        target = profile.target(passwords.password_of(name, profile))
+        return Way(checked(target), profile.ssh, name, config_of(profile)), profile
     except OSError as error:
-        fail(f"--url-file {found.url_file}: {error.strerror}", USAGE)
+        fail(f"{found.url_file or found.config}: {error.strerror or error}", USAGE)
     except (ValueError, ProfileError) as error:
         fail(str(error), USAGE)
+
+
+def checked(target: Target) -> Target:
+    """The same. Raises ValueError for a CA file that cannot be read: it is said now, and not on a screen."""
+    try:
+        target.tls()
+    except OSError as error:
+        raise ValueError(f"cannot read the CA file {target.ca_file}: {error.strerror or error}") from None
+    return target
 
 
 def config_of(profile: Profile) -> Path | None:

@@ -1,61 +1,31 @@
-"""Questions, answers and changes: the part of the app that waits for people and for the database."""
+"""Lines of text and questions: the part of the app that waits for people."""
 
-from collections.abc import Callable
-from pathlib import Path
+import time
 
-from store.db import Db
-from store.errors import Denied, StoreError, Unavailable
 from tui import actions, history
-from tui.bar import THINK_SECONDS, Bar, Pending
-from tui.effects import Ask, Done, Effect, Form, Level, Prompt, Say, Trial, Write
+from tui.changing import Changing
+from tui.effects import Ask, Form, Level, Prompt, Say, Write
 from tui.entry import Entry
-from tui.form import FormView
-from tui.paint import CellDiff
-from tui.panes.pane import Pane
-from tui.view import PathState, View
 
 COMMAND_HINT = "tab completes, up: earlier ones, esc: leave"
 MOST_WORDS = 8
+TOO_QUICK_SECONDS = 0.2  # nobody reads a question in that time: a paste, or a key that was held
+FAILURES = (ValueError, OverflowError, RuntimeError, OSError)  # of what people typed
 
 
-class Doing(CellDiff):
-    """What Console is besides a screen. Nothing is ever queued for a database that is away: it is refused, with why."""
+class Doing(Changing):
+    """What Console is besides a screen and its changes."""
 
-    bar: Bar
-    view: View
-    db: Db | None = None
-    clock: Callable[[], float]  # seconds since 1970
-    state_dir: Path
     _asked: Prompt | None = None  # what the entry's text is for
+    _asked_at = 0.0  # since when a question stands, by the monotonic clock
     _mode = ""  # filter, command, prompt or confirm
-
-    # -- of the console
-
-    @property
-    def pane(self) -> Pane:
-        raise NotImplementedError
-
-    def perform(self, name: str, argument: str) -> None:
-        raise NotImplementedError
-
-    def effect(self, effect: Effect) -> None:
-        raise NotImplementedError
-
-    def draw(self) -> None:
-        raise NotImplementedError
-
-    def wanted(self) -> None:
-        raise NotImplementedError
-
-    def moved(self) -> None:
-        raise NotImplementedError
 
     # -- beginning
 
     def begin(self, effect: Prompt | Ask | Form | Write) -> None:
         """A question, a form, or a change."""
-        if isinstance(effect, Ask | Form | Write) and (why := self._no_changes()):
-            self.bar.say(why, "crit", self.clock())
+        if why := self.no_changes() if not isinstance(effect, Prompt) else "":
+            self.say(why, "crit")
             return
         match effect:
             case Prompt():
@@ -63,19 +33,13 @@ class Doing(CellDiff):
                 self.bar.prompt, self.bar.hint = effect.label, effect.hint
                 self._type("prompt", effect.initial, effect.choices)
             case Ask():
-                self.bar.ask, self.bar.hint = effect, ""
+                self.bar.ask, self.bar.hint, self._asked_at = effect, "", time.monotonic()
                 if effect.level is not Level.NOTICED:
                     self._type("confirm", "")
             case Form():
-                self._open_form(effect)
+                self.open_form(effect)
             case Write():
-                self._write(effect)
-
-    def _no_changes(self) -> str:
-        """Why nothing can be changed now."""
-        if self.db is None or self.view.path.state is not PathState.LIVE or self.view.stale:
-            return "the database is away: nothing is changed, and nothing is queued for later"
-        return ""
+                self.write(effect)
 
     # -- one line of text
 
@@ -120,7 +84,7 @@ class Doing(CellDiff):
             self.pane.table.set_filter("")
         if self._mode == "confirm":
             self.bar.ask = None
-            self.bar.say("nothing was changed", "", self.clock())
+            self.say("nothing was changed")
         self._stop_typing()
         self.draw()
 
@@ -141,7 +105,7 @@ class Doing(CellDiff):
         """What will not do stays in the line, with what is wrong."""
         try:
             effect = asked.then(text)
-        except ValueError as error:
+        except FAILURES as error:
             self.bar.hint = f"✗ {error}"
             return
         self._stop_typing()
@@ -172,111 +136,34 @@ class Doing(CellDiff):
         else:
             self._stop_typing()
             self.bar.ask = None
-            self._soon(ask)
+            self.soon(ask)
 
     def answered_by_key(self, key: str) -> bool:
         """A question of level NOTICED, or one's own second thoughts; True when the key was for it."""
         if self.bar.ask is not None:
-            ask = self.bar.ask
-            if key == "y":
-                self.bar.ask = None
-                self._soon(ask)
-            elif key in ("escape", "n", "q"):
-                self.bar.ask = None
-                self.bar.say("nothing was changed", "", self.clock())
+            self._yes_or_no(self.bar.ask, key)
             return True
-        if key == "u" and self.bar.pending is not None:
+        if key != "u":
+            return False
+        if self.bar.pending is not None:
             self.bar.pending = None
-            self.bar.say("kept: nothing was changed", "ok", self.clock())
+            self.say("kept: nothing was changed", "ok")
             return True
-        undo = self.bar.undo(self.clock()) if key == "u" else None
+        if self.bar.undo_just_ended(self.clock()):
+            self.say("too late to undo that here; u again takes back what the row offers", "warn")
+            return True
+        undo = self.bar.undo(self.clock())
         if undo is not None:
             self.begin(undo)
         return undo is not None
 
-    def _soon(self, ask: Ask) -> None:
-        if ask.level is Level.DESTROYS:
-            self.bar.pending = Pending(ask.then, self.clock() + THINK_SECONDS)
-        else:
-            self._write(ask.then)
-
-    def settle_pending(self) -> None:
-        """Make the change that nobody took back in time."""
-        pending = self.bar.pending
-        if pending is not None and self.clock() >= pending.due:
-            self.bar.pending = None
-            self.begin(pending.write)
-
-    # -- changing
-
-    def _write(self, write: Write) -> None:
-        self.bar.say(f"{write.doing} …", "dim", self.clock())
-        self.run_worker(self._written(write), group="write", exit_on_error=False)
-
-    async def _written(self, write: Write) -> None:
-        assert self.db is not None
-        try:
-            done = await write.run(self.db)
-        except Unavailable as error:
-            self.bar.say(
-                f"{write.doing}: the database went away, look whether it was done: {error}", "crit", self.clock()
-            )
-        except Denied as error:
-            self.bar.say(f"refused by the database: {error}", "crit", self.clock())
-        except (StoreError, ValueError) as error:
-            self.bar.say(str(error), "crit", self.clock())
-        else:
-            await self._close_form()
-            self._done(done)
-        self.wanted()
-        self.draw()
-
-    def _done(self, done: Done) -> None:
-        self.bar.say(done.text, "warn" if isinstance(done.then, Form) else "ok", self.clock(), done.undo)
-        self.bar.secrets = done.secrets
-        if done.then is not None:
-            self.effect(done.then)
-
-    # -- forms
-
-    def _open_form(self, form: Form) -> None:
-        self.mount(FormView(form), before="#bar")
-        self.query_one("#pane").display = False
-
-    async def _close_form(self) -> None:
-        await self.query(FormView).remove()
-        self.query_one("#pane").display = True
-
-    def on_form_view_stored(self, message: FormView.Stored) -> None:
-        try:
-            self.effect(message.form.submit(message.values))
-        except ValueError as error:
-            self.query_one(FormView).say(f" ✗ {error}", wrong=True)
-        self.draw()
-
-    def on_form_view_tried(self, message: FormView.Tried) -> None:
-        if why := self._no_changes():
-            self.query_one(FormView).say(f" ✗ {why}", wrong=True)
-            return
-        self.query_one(FormView).say(f" {message.trial.doing} …")
-        self.run_worker(self._try(message.trial), group="trial", exclusive=True, exit_on_error=False)
-
-    async def _try(self, trial: Trial) -> None:
-        assert self.db is not None
-        try:
-            said, wrong = await trial.run(self.db), False
-        except (StoreError, ValueError) as error:
-            said, wrong = f"✗ {error}", True
-        for view in self.query(FormView):
-            view.say("\n".join(f" {line}" for line in said.splitlines()), wrong)
-
-    async def on_form_view_closed(self, message: FormView.Closed) -> None:
-        if message.dirty and self.bar.flash is None:
-            self.bar.say("what you typed is not stored: esc again leaves it, ctrl+s stores it", "warn", self.clock())
-        else:
-            await self._close_form()
-            self.bar.flash = None
-        self.draw()
+    def _yes_or_no(self, ask: Ask, key: str) -> None:
+        if key == "y" and time.monotonic() - self._asked_at >= TOO_QUICK_SECONDS:
+            self.bar.ask = None
+            self.soon(ask)
+        elif key in ("escape", "n", "q"):
+            self.bar.ask = None
+            self.say("nothing was changed")
 
 
 def completed(text: str, choices: tuple[str, ...]) -> str:

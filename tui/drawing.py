@@ -13,7 +13,7 @@ from tui.entry import Entry
 from tui.form import FormView
 from tui.lines import Lines
 from tui.options import Options
-from tui.render import Line, Span, fit, plain, to_ascii
+from tui.render import Line, Span, fit, literal, plain, to_ascii
 from tui.style import THEMES, Styles
 from tui.view import View
 
@@ -116,8 +116,8 @@ class Drawing(Doing):
         return replace(self.view, snapshot=self._shown.snapshot, now=self.view.frozen_at)
 
     def _put(self, part: str, lines: list[Line]) -> None:
-        shown = [to_ascii(line) for line in lines] if self.view.ascii else lines
-        self.query_one(f"#{part}", Lines).show(shown)
+        shown = [harmless(line) for line in lines]
+        self.query_one(f"#{part}", Lines).show([to_ascii(line) for line in shown] if self.view.ascii else shown)
 
     def _shown_if(self, part: str, lines: list[Line]) -> None:
         widget = self.query_one(f"#{part}", Lines)
@@ -126,7 +126,18 @@ class Drawing(Doing):
         widget.display = bool(lines)
         self._put(part, lines)
 
-    def as_text(self) -> str:
-        """The screen as it stands, without colour."""
+    def as_report(self) -> str:
+        """The screen as it stands, without colour and without what devices sent."""
+        self.view = replace(self.view, bare=True)
+        self.draw()
         parts = [self.query_one(f"#{part}", Lines) for part in PARTS]
-        return "\n".join(plain(part.lines) for part in parts if part.display) + "\n"
+        text = "\n".join(plain(part.lines) for part in parts if part.display) + "\n"
+        self.view = replace(self.view, bare=False)
+        return text
+
+
+def harmless(line: Line) -> Line:
+    """Whatever the database holds, nothing of it commands the terminal."""
+    if all(span.text.isprintable() for span in line):
+        return line
+    return tuple(Span(literal(span.text), span.style) for span in line)

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 
 from tui.filter import Value
@@ -47,3 +48,31 @@ def redacted(text: str) -> str:
 
 def file_name(pane: str, at: float, suffix: str) -> str:
     return f"iot-console-{pane}-{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%SZ}.{suffix}"
+
+
+def write_secrets(path: Path, secrets: Sequence[tuple[str, str]]) -> None:
+    """As CSV, for their owner alone, never over another file. Raises OSError."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", newline="") as stream:
+        csv.writer(stream).writerows([("username", "password"), *secrets])
+
+
+def write_report(path: Path, text: str) -> None:
+    """The text, redacted, and beside it the same as a picture. Raises OSError."""
+    clean = redacted(text)
+    for target, content in ((path, clean), (path.with_suffix(".svg"), picture(clean))):
+        with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+            stream.write(content)
+
+
+def picture(text: str) -> str:
+    """Lines of text as SVG."""
+    lines = text.splitlines()
+    width, height = max(map(len, lines), default=0) * 8.4 + 20, len(lines) * 17 + 20
+    rows = "".join(
+        f'<text x="10" y="{n * 17 + 24}" xml:space="preserve">{escape(line)}</text>' for n, line in enumerate(lines)
+    )
+    style = "font-family:monospace;font-size:14px;fill:#d8dee9"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height}" style="{style}">'
+        f'<rect width="100%" height="100%" fill="#15191f"/>{rows}</svg>\n'
+    )

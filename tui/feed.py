@@ -12,7 +12,7 @@ from store import agents, alert_views, dead_letters, members, rates, session, te
 from store.agents import AgentRow, Sample
 from store.db import Db
 from store.deadline import within
-from store.errors import Denied, StoreError, Unavailable
+from store.errors import Denied, StoreError, TooSlow, Unavailable
 from tui.panes.pane import Pane
 from tui.view import Path, PathState, Snapshot
 
@@ -93,10 +93,10 @@ class Feed:
                 failures = 0
                 self._tell(Fresh(snapshot))
                 await self._load()
-            except StoreError as error:
+            except Exception as error:  # of whatever kind: it is said, and tried again
                 lost_since = lost_since if failures else time.time()
                 delay = DELAYS[min(failures, len(DELAYS) - 1)]
-                self._tell(Moved(Path(PathState.LOST, lost_since, str(error), time.time() + delay)))
+                self._tell(Moved(Path(PathState.LOST, lost_since, described(error), time.time() + delay)))
                 failures += 1
                 await self._pause(delay)
                 continue
@@ -105,7 +105,7 @@ class Feed:
     async def listen(self) -> None:
         """Hints that something changed; without them everything only comes a little later."""
         while True:
-            with suppress(StoreError):
+            with suppress(Exception):
                 async with self._db.hints(*CHANNELS) as hints:
                     while await hints.wait():
                         self.wake()
@@ -161,13 +161,11 @@ class Feed:
         if pane is None or began < self._due.get(pane.name, 0.0):
             return
         try:
-            found = await within(PANE_SECONDS, pane.load(self._db))
-        except Unavailable:
-            raise
-        except StoreError as error:
-            self._tell(Loaded(pane, error=str(error)))
-        else:
-            self._tell(Loaded(pane, found))
+            self._tell(Loaded(pane, await within(PANE_SECONDS, pane.load(self._db))))
+        except Exception as error:
+            if isinstance(error, Unavailable) and not isinstance(error, TooSlow):
+                raise
+            self._tell(Loaded(pane, error=described(error)))
         self._due[pane.name] = began + max(pane.seconds, 10 * (time.monotonic() - began))
 
     async def _inspect(self) -> None:
@@ -175,7 +173,7 @@ class Feed:
         if pane is None or not pane.lacks():
             return
         await asyncio.sleep(KEY_REPEAT_SECONDS)  # one look for a key that is held down
-        with suppress(StoreError):  # a database that is away is found out by the next round
+        with suppress(Exception):  # a database that is away is found out by the next round
             await within(ANSWER_SECONDS, pane.inspect(self._db))
             self._tell(Loaded(pane))
 
@@ -195,6 +193,11 @@ class Feed:
             if not self._all:
                 await self._inspect()
         self._all = False
+
+
+def described(error: Exception) -> str:
+    """Our own errors in their words; others with their kind, because their words may be none."""
+    return str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
 
 
 class RateMeter:

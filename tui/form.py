@@ -50,11 +50,7 @@ class FormView(Vertical):
             super().__init__()
 
     class Closed(Message):
-        """dirty: something was changed."""
-
-        def __init__(self, dirty: bool) -> None:
-            self.dirty = dirty
-            super().__init__()
+        """Left without storing."""
 
     class Edited(Message):
         """A field has another value."""
@@ -63,6 +59,7 @@ class FormView(Vertical):
         super().__init__()
         self._form = form
         self._first: dict[str, str] = {}
+        self._asked = False
 
     def compose(self) -> ComposeResult:
         yield Static(f" {self._form.title}", classes="form-title", markup=False)
@@ -79,7 +76,7 @@ class FormView(Vertical):
     def _widget(self, field: Field) -> Any:
         name = f"f-{field.name}"
         if field.rows > 1:
-            area = TextArea(field.value, id=name, compact=True, tab_behavior="indent", show_line_numbers=True)
+            area = TextArea(field.value, id=name, compact=True, show_line_numbers=True)
             area.cursor_blink = False
             return area
         if field.choices and not field.locked:
@@ -109,8 +106,17 @@ class FormView(Vertical):
     def _value(widget: Any) -> str:
         return str(widget.text if isinstance(widget, TextArea) else widget.value)
 
+    def _leave(self) -> None:
+        """At once when nothing was changed, else at the second escape."""
+        if self._asked or self.values() == self._first:
+            self.post_message(self.Closed())
+            return
+        self._asked = True
+        self.say(" What you typed is not stored: esc again leaves it, ctrl+s stores it.", wrong=True)
+
     def _judge(self) -> bool:
         """Say what is wrong, or what it means; True when nothing is wrong."""
+        self._asked = False
         problems, words = self._form.check(self.values())
         labels = {field.name: field.label for field in self._form.fields}
         lines = [f" ✗ {labels.get(name, 'Rule')}: {text}" for name, text in problems.items()]
@@ -139,7 +145,7 @@ class FormView(Vertical):
             if self._judge():
                 self.post_message(self.Tried(self._form.trial(self.values())))
         elif event.key == "escape":
-            self.post_message(self.Closed(self.values() != self._first))
+            self._leave()
         elif event.key == "enter" and not isinstance(self.screen.focused, TextArea):
             self.screen.focus_next()
         else:

@@ -1,6 +1,5 @@
 """Actions that are everywhere: lists, time, copies, files. Each returns an effect, as those of panes do."""
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -218,8 +217,11 @@ class General:
         return None
 
     def do_quit(self, _: str) -> Effect:
-        if not self.app.close_something():
-            self.app.exit()
+        if self.app.close_something():
+            return None
+        if why := self.app.busy():
+            return Say(why, "warn")
+        self.app.exit()
         return None
 
     # -- out of here
@@ -232,6 +234,8 @@ class General:
         return self.app.pane.act("copy", argument, self.app.view)
 
     def do_export(self, argument: str) -> Effect:
+        if self.app.bar.secrets:
+            return self._export_secrets(argument)
         name = self.app.pane.name
         default = str(self.home / export.file_name(name, self.app.view.now, "csv"))
 
@@ -251,19 +255,32 @@ class General:
             else Prompt("Export to", "a .csv or .json file that is not there yet", chosen, default)
         )
 
+    def _export_secrets(self, argument: str) -> Effect:
+        default = str(self.home / export.file_name("secrets", self.app.clock(), "csv"))
+
+        def chosen(text: str) -> Effect:
+            path = Path(text.strip()).expanduser()
+            secrets = self.app.bar.secrets
+            try:
+                export.write_secrets(path, [(secret.name, secret.value) for secret in secrets])
+            except OSError as error:
+                raise ValueError(f"{path}: {error.strerror}") from None
+            return Say(f"{len(secrets)} secrets are in {path}, for you alone; esc closes them here", "ok")
+
+        return (
+            chosen(argument)
+            if argument
+            else Prompt("Secrets into", "a .csv file that is not there yet", chosen, default)
+        )
+
     def do_report(self, _: str) -> Effect:
-        """Text and a picture of the screen, without what looks like a secret."""
-        stem = self.home / export.file_name("report", self.app.clock(), "txt")
+        """Text and a picture of the screen, without payloads and what looks like a secret."""
         if self.app.bar.secrets:
             return Say("close the secret first: a report must not hold it", "warn")
+        path = self.home / export.file_name("report", self.app.clock(), "txt")
         try:
             self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            stem.write_text(export.redacted(self.app.as_text()))
-            stem.chmod(0o600)
-            picture = stem.with_suffix(".svg")
-            picture.write_text(export.redacted(self.app.export_screenshot(title="iot-console")))
-            picture.chmod(0o600)
+            export.write_report(path, self.app.as_report())
         except OSError as error:
-            return Say(f"{stem}: {error.strerror}", "crit")
-        free = shutil.disk_usage(self.home).free
-        return Say(f"report in {stem} and .svg" + (", the disk is nearly full" if free < 50e6 else ""), "ok")
+            return Say(f"{path}: {error.strerror}", "crit")
+        return Say(f"report in {path} and .svg, without payloads; read it before you send it", "ok")

@@ -90,7 +90,7 @@ def _newest(view: View, snapshot: Snapshot, count: int) -> list[Line]:
             Span(f" {clock(row.ts, view.local_time)}  ", "dim"),
             Span(f"{pad(f'{row.tenant}/{row.device}', 18)} "),
             Span(pad(_channel(row.topic), 14), "dim"),
-            Span(f" {literal(row.payload)}"),
+            Span(f" {literal(view.sent(row.payload))}"),
         )
         for row in snapshot.newest[:count]
     ]

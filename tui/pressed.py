@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from textual import events
 from textual.binding import Binding
-from textual.widgets import TextArea
 
 from tui import actions, frame
 from tui.actions import ACTIONS
@@ -18,6 +17,7 @@ from tui.keymap import keys
 from tui.lines import Lines
 
 PASTED_KEYS, PASTED_SECONDS = 5, 0.03
+BESIDE_SECRETS = ("copy", "export", "back", "quit", "up", "down", "page_up", "page_down", "redraw", "help")
 
 
 class Pressed(Drawing):
@@ -47,9 +47,9 @@ class Pressed(Drawing):
         await super().on_event(event)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Tab goes on in a form; in a text it is a tab, and in the line at the bottom it completes."""
+        """Tab goes on in a form; in the line at the bottom it completes."""
         if action in ("focus_next", "focus_previous"):
-            return bool(self.query(FormView)) and not isinstance(self.focused, TextArea | Entry)
+            return bool(self.query(FormView)) and not isinstance(self.focused, Entry)
         return True
 
     def _press(self, key: str) -> None:
@@ -59,6 +59,9 @@ class Pressed(Drawing):
             return
         name = self._action_of(key)
         if name is None:
+            return
+        if self.bar.secrets and name not in BESIDE_SECRETS:
+            self.effect(Say("a secret is shown: hand it over and close it first (esc)", "warn"))
             return
         if self._pasted(name):
             self.effect(Say("many keys at once: a paste? They were ignored; : takes text", "warn"))

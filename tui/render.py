@@ -145,6 +145,7 @@ def line_width(line: Line) -> int:
 
 def wrapped(text: str, cells: int) -> list[str]:
     """Text in lines of at most so many characters, broken at blanks where there are some."""
+    cells = max(1, cells)
     lines: list[str] = []
     for given in text.splitlines() or [""]:
         rest = given

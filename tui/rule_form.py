@@ -33,8 +33,8 @@ def fields(body: Mapping[str, Any], runbooks: tuple[str, ...], locked_id: bool) 
         )
         for name in PLAIN
     )
-    severity = str(body.get("labels", {}).get("severity", "warning"))
-    summary = str(body.get("annotations", {}).get("summary", ""))
+    severity = str((body.get("labels") or {}).get("severity", "warning"))
+    summary = str((body.get("annotations") or {}).get("summary", ""))
     return (
         *plain[:3],
         Field("severity", "Severity", severity, choices=SEVERITIES),
@@ -57,8 +57,8 @@ def body_of(values: Values, before: Mapping[str, Any]) -> dict[str, Any]:
             body[name] = value
         else:
             body.pop(name, None)
-    body["labels"] = dict(before.get("labels", {})) | {"severity": values["severity"]}
-    annotations = {k: v for k, v in before.get("annotations", {}).items() if k != "summary"}
+    body["labels"] = dict(before.get("labels") or {}) | {"severity": values["severity"]}
+    annotations = {k: v for k, v in (before.get("annotations") or {}).items() if k != "summary"}
     if values["summary"].strip():
         annotations["summary"] = values["summary"].strip()
     if annotations:

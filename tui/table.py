@@ -53,6 +53,7 @@ class Table(Generic[Row]):
         self._top = 0
         self._now = 0.0
         self._page = 10
+        self._slipped = False
 
     # -- rows
 
@@ -60,8 +61,16 @@ class Table(Generic[Row]):
         """Other rows; False when the one under the cursor is gone, and the cursor is at its neighbour."""
         self._rows, self._now, self.total = rows, now, len(rows)
         keys = {self.key(row) for row in rows} if self.marked else set()
+        lost = bool(self.marked - keys)
         self.marked &= keys
-        return self._arrange()
+        kept = self._arrange()
+        self._slipped = self._slipped or lost or not kept
+        return kept
+
+    def slipped(self) -> bool:
+        """The row under the cursor, or a marked one, went since somebody last moved or asked; told once."""
+        found, self._slipped = self._slipped, False
+        return found
 
     def set_filter(self, text: str) -> None:
         self.filter = filtering.parse(text, [column.name for column in self.columns])
@@ -108,6 +117,7 @@ class Table(Generic[Row]):
         return [self.shown[self._index]] if self.shown else []
 
     def move(self, by: int) -> None:
+        self._slipped = False
         self._go(self._index + by)
 
     def page(self, by: int) -> None:
@@ -192,8 +202,15 @@ class Table(Generic[Row]):
         noun = ONE.get(noun, noun.removesuffix("s")) if self.total == 1 else noun
         total = f"{self.total:,}".replace(",", " ")
         shown = f"{len(self.shown):,}".replace(",", " ")
-        marks = f" · {len(self.marked)} marked" if self.marked else ""
+        marks = f" · {self.marks()}" if self.marked else ""
         return f"{shown} of {total} {noun}{marks}" if self.filter else f"{total} {noun}{marks}"
+
+    def marks(self) -> str:
+        """Such as `3 marked, 1 not shown`; nothing without marks."""
+        if not self.marked:
+            return ""
+        hidden = len(self.marked - {self.key(row) for row in self.shown})
+        return f"{len(self.marked)} marked{f', {hidden} not shown' if hidden else ''}"
 
     def records(self, now: float, only: Collection[str] = ()) -> list[dict[str, Value]]:
         """The shown rows as values by column, for export."""

@@ -6,6 +6,7 @@ TLS goes through to the database, which is verified by its own name; whoever hol
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 from store.target import Target
 
 DELAYS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STEADY_SECONDS = 30.0  # up for so long, and the next failure is a first one again
 WORDS = 5
 OPTIONS = {
@@ -42,6 +44,11 @@ REMEDIES = (
     ("Could not resolve hostname", "check the name in `ssh =`"),
     ("administratively prohibited", "the host forbids forwarding: AllowTcpForwarding in its sshd_config"),
 )  # fmt: skip
+
+
+def _end_with_us() -> None:
+    """In the child: ssh must not stay behind, not even when we are killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class TunnelError(Exception):
@@ -93,6 +100,7 @@ class Tunnel:
 
     async def _once(self) -> None:
         """From its start to its end; problem says why it ended."""
+        self.socket.unlink(missing_ok=True)  # of the one before
         try:
             process = await asyncio.create_subprocess_exec(
                 *self.command(),
@@ -100,6 +108,7 @@ class Tunnel:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,  # ctrl+c in the terminal is for the console
+                preexec_fn=_end_with_us,
             )
         except OSError as error:
             self.problem = f"ssh cannot be started ({error.strerror}): install the OpenSSH client"

@@ -74,7 +74,10 @@ class Metric(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything the Overview is drawn from. Times in seconds since 1970; frozen_at: since when the picture is held."""
+    """Everything the Overview is drawn from. Times in seconds since 1970; frozen_at: since when the picture is held.
+
+    bare: for a report, without what devices sent.
+    """
 
     now: float
     environment: str
@@ -87,6 +90,7 @@ class View:
     frozen_at: float | None = None
     ascii: bool = False
     pane: str = "overview"
+    bare: bool = False
 
     @property
     def me(self) -> Me:
@@ -97,6 +101,10 @@ class View:
     def data_age(self) -> float | None:
         """Seconds since the database answered."""
         return None if self.snapshot is None else max(0.0, self.now - self.snapshot.at)
+
+    def sent(self, payload: str) -> str:
+        """What a device sent, unless it must not be shown."""
+        return f"[{len(payload)} characters]" if self.bare else payload
 
     @staticmethod
     def stale_after(seconds: float) -> float:

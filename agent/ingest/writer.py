@@ -82,6 +82,14 @@ class Writer:
             await dead_letters.put(self._db, letters, self._agent_id)
         return Outcome(inserted, len(batch) - inserted - len(letters), len(letters))
 
+    async def write_one(self, delivery: Delivery) -> DeadLetter | None:
+        """Store one message that is known already as a dead letter; returns it when it is refused again."""
+        readings, letters, suspects = await self._decode([delivery])
+        known = await self._known(readings, suspects)
+        if readings and not known:
+            await self._insert(readings, letters)
+        return letters[0] if letters else None
+
     async def _decode(self, batch: Sequence[Delivery]) -> tuple[list[Reading], list[DeadLetter], dict[int, Delivery]]:
         """Readings, dead letters, and by index into the readings the deliveries that may be stored already."""
         targets = await self._targets({delivery.topic for delivery in batch})

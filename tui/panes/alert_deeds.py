@@ -1,12 +1,13 @@
 """Taking care of alerts: acknowledge, silence, and back. No question where `u` is enough."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 from alerting import durations
 from store import alert_views
 from store.alert_views import EpisodeRow, SilenceView
 from store.db import Db
+from store.errors import Conflict
 from store.members import PLATFORM
 from tui.effects import Ask, Done, Effect, Level, Prompt, Say, Write
 from tui.panes.pane import same
@@ -21,9 +22,9 @@ def acknowledge(rows: Sequence[EpisodeRow], note: str) -> Effect:
     names = same([row.alert for row in rows], "alerts")
 
     async def run(db: Db) -> Done:
-        for event_id in ids:
-            await alert_views.ack(db, event_id, note, None)
-        return Done(f"{names}: yours until it ends, reminders stop", _unacknowledge(ids, names))
+        done, over = await each(ids, lambda event_id: alert_views.ack(db, event_id, note, None))
+        said = f"{names}: yours until it ends, reminders stop" if not over else f"{len(done)} are yours; {over}"
+        return Done(said, _unacknowledge(done, names) if done else None)
 
     return Write(f"acknowledging {names}", run)
 
@@ -36,11 +37,24 @@ def unacknowledge(rows: Sequence[EpisodeRow]) -> Effect:
 
 def _unacknowledge(ids: Sequence[str], names: str) -> Write:
     async def run(db: Db) -> Done:
-        for event_id in ids:
-            await alert_views.unack(db, event_id)
-        return Done(f"{names}: nobody's again")
+        _, over = await each(ids, lambda event_id: alert_views.unack(db, event_id))
+        return Done(f"{names}: nobody's again{f'; {over}' if over else ''}")
 
     return Write(f"taking back the acknowledgement of {names}", run)
+
+
+async def each(ids: Sequence[str], do: Callable[[str], Awaitable[None]]) -> tuple[list[str], str]:
+    """Do it for all; one that is over does not keep the rest from it. Returns those done, and what of the rest."""
+    done, refused = [], []
+    for event_id in ids:
+        try:
+            await do(event_id)
+            done.append(event_id)
+        except Conflict as error:
+            refused.append(str(error))
+    if refused and not done:
+        raise Conflict(refused[0])
+    return done, f"{len(refused)} not: {refused[0]}" if refused else ""
 
 
 def comment(rows: Sequence[EpisodeRow], text: str) -> Effect:

@@ -95,7 +95,8 @@ class Alerts(Pane):
         )
         broken = f" · {health.failing} broken" if health.failing else ""
         pending = f"{found.pending} pending · " if found.pending else ""
-        return f"{pending}{evaluated}{broken}" if self.view == "firing" else self.table.count(self.view)
+        marks = f"{self.table.marks()} · " if self.table.marked else ""
+        return f"{marks}{pending}{evaluated}{broken}" if self.view == "firing" else self.table.count(self.view)
 
     def empty(self, view: View) -> str:
         if self.view == "silences":

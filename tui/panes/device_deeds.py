@@ -80,8 +80,12 @@ def disable(devices: Sequence[DeviceRow]) -> Effect:
     able = [device for device in devices if not device.disabled]
     if not able:
         return Say("disabled already", "warn") if devices else NOTHING_CHOSEN
-    question = f"Disable {same([d.name for d in able], 'devices')}? Connections end at once; E lets it in again."
-    return Ask(Level.NOTICED, question, (), _switch(able, disabled=True))
+    write = _switch(able, disabled=True)
+    if len(able) == 1:
+        question = f"Disable {able[0].name}? Its connection ends at once; E lets it in again."
+        return Ask(Level.NOTICED, question, (), write)
+    consequences = ("All their connections end at once; E lets them in again.",)
+    return Ask(Level.OUTAGE, f"Disable {len(able)} devices?", consequences, write, str(len(able)))
 
 
 def enable(devices: Sequence[DeviceRow]) -> Effect:

@@ -12,7 +12,7 @@ from store.db import Db
 from store.errors import Denied
 from store.fleet import DeviceReading, DeviceRow, Heard
 from store.members import Deed, Role
-from tui.effects import Effect, Say
+from tui.effects import Effect
 from tui.panes import device_deeds as deeds
 from tui.panes.device_columns import BROKERS, DEVICES, GENERATIONS, Listed, rate, seen, short
 from tui.panes.pane import NOTHING, Pane, facts, heading
@@ -170,7 +170,8 @@ class Devices(Pane):
         found = self._about_one if self._about_one.device == device.name else About("")
         lines += [(), heading("Last readings")]
         lines += [
-            (Span(f" {clock(r.ts, view.local_time)} ", "dim"), Span(literal(r.payload))) for r in found.readings
+            (Span(f" {clock(r.ts, view.local_time)} ", "dim"), Span(literal(view.sent(r.payload))))
+            for r in found.readings
         ] or [(Span(" none within 8 days" if found.device else " …", "dim"),)]
         lines += [(), heading("Alerts")]
         lines += [
@@ -218,12 +219,10 @@ class Devices(Pane):
         return deeds.revoke(self._chosen(), view.environment)
 
     def do_rollback(self, argument: str, view: View) -> Effect:
-        row = self.table.current
-        return deeds.rollback(row) if row is not None else Say("there is no set to roll back to", "warn")
+        return deeds.rollback(self.one("set"))
 
     def do_approve(self, argument: str, view: View) -> Effect:
-        row = self.table.current
-        return deeds.approve(row) if row is not None else Say("there is no set to approve", "warn")
+        return deeds.approve(self.one("set"))
 
 
 def _ago(at: Any, now: float) -> str:

@@ -111,7 +111,7 @@ class Overview(Pane):
             cells,
         )
         number, payload = self._payload
-        text = "…" if number != row.dead_letter_id or payload is None else readable(payload)
+        text = "…" if number != row.dead_letter_id or payload is None else view.sent(readable(payload))
         return f"dead letter {row.dead_letter_id}", [*lines, (), *paragraph(literal(text), cells)]
 
     # -- what keys do

@@ -102,6 +102,13 @@ class Pane:
         """A cell of the drawn pane; True when it was a row of the list."""
         return not self.opened and self.table.click(y - self.top)
 
+    def one(self, noun: str) -> Any:
+        """The chosen row, if it is one. Raises ValueError otherwise."""
+        chosen = self.table.chosen
+        if len(chosen) != 1:
+            raise ValueError(f"one {noun} at a time, please" if chosen else f"choose a {noun} first")
+        return chosen[0]
+
     def do_copy(self, argument: str, view: View) -> Effect:
         text = self.copied()
         return Copy(text, text) if text else Say("there is nothing to copy", "warn")

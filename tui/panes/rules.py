@@ -46,7 +46,7 @@ def _evaluated(row: RuleRow, now: float) -> float | None:
 
 
 def _severity(row: RuleRow) -> str:
-    return str(row.body.get("labels", {}).get("severity", ""))
+    return str((row.body.get("labels") or {}).get("severity", ""))
 
 
 def _series(row: RuleRow) -> float:
@@ -144,8 +144,8 @@ class Rules(Pane):
     def tenants(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(row.tenant for row in self._table.chosen))
 
-    def _row(self) -> RuleRow | None:
-        row: RuleRow | None = self._table.current
+    def _row(self) -> RuleRow:
+        row: RuleRow = self.one("rule")
         return row
 
     def _owned(self, view: View, first: str) -> tuple[str, ...]:
@@ -158,21 +158,15 @@ class Rules(Pane):
 
     def do_duplicate(self, argument: str, view: View) -> Effect:
         row = self._row()
-        if row is None:
-            return Say("choose a rule first", "warn")
         body = dict(row.body) | {"id": f"{row.name}-copy"}
         return deeds.new(self._owned(view, argument or row.tenant), body, self._runbooks)
 
     def do_edit(self, argument: str, view: View) -> Effect:
         row = self._row()
-        if row is None:
-            return Say("choose a rule first", "warn")
         return deeds.edit(row, self._runbooks) if row.origin == "tenant" else self._of_file(row)
 
     def do_text(self, argument: str, view: View) -> Effect:
         row = self._row()
-        if row is None:
-            return Say("choose a rule first", "warn")
         if row.origin == "file":
             return self._of_file(row)
         return deeds.as_text(deeds.Draft(row.tenant, row.body, row.revision, self._runbooks), row.body)
@@ -185,18 +179,17 @@ class Rules(Pane):
         return deeds.edit_file(self._file, row)
 
     def do_evaluate(self, argument: str, view: View) -> Effect:
-        row = self._row()
-        return deeds.evaluate(row) if row is not None else Say("choose a rule first", "warn")
+        return deeds.evaluate(self._row())
 
     def do_remove(self, argument: str, view: View) -> Effect:
         row = self._row()
-        if row is None or row.origin == "file":
+        if row.origin == "file":
             return Say("a rule of alerts.yaml is removed from that file: iot-agent rules remove", "warn")
         return deeds.delete(row)
 
     def do_runbook(self, argument: str, view: View) -> Effect:
         row = self._row()
-        return Go("runbooks", key=str(row.body.get("runbook", ""))) if row is not None else None
+        return Go("runbooks", key=str(row.body.get("runbook", "")))
 
 
 def _words(row: RuleRow) -> str:

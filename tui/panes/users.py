@@ -1,5 +1,6 @@
 """Users: who may do what in which tenant; for owners, to change it."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -8,7 +9,7 @@ from store import members
 from store.db import Db
 from store.errors import Denied
 from store.members import PLATFORM, Deed, Person, Role, Session
-from tui.effects import Effect, Say
+from tui.effects import Effect
 from tui.panes import user_deeds as deeds
 from tui.panes.device_columns import short
 from tui.panes.pane import NOTHING, Pane, facts, heading
@@ -216,8 +217,5 @@ class Users(Pane):
     def _count(self, person: Person) -> int:
         return sum(session.login == person.login for session in self._found.sessions or ())
 
-    def _of_one(self, then: Any) -> Effect:
-        if len(self._table.chosen) > 1:
-            return Say("one person at a time", "warn")
-        effect: Effect = then(self._table.current) if self._table.current else Say("choose a person first", "warn")
-        return effect
+    def _of_one(self, then: Callable[[Person], Effect]) -> Effect:
+        return then(self.one("person"))
