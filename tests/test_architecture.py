@@ -56,6 +56,8 @@ GATES = {
         "agent.drill_cli.",
         "agent.rules_cli.",
         "tui.profile.",
+        "tui.runbook.model.",
+        "tui.runbook.parse.",
     ),
     "prometheus_client": ("agent.web.",),
     "typer": (
@@ -80,6 +82,7 @@ GATES = {
     "azure": ("probes.azure.",),
     "subprocess": ("stack.",),
     "yaml": ("alerting.document.",),
+    "markdown_it": ("tui.runbook.parse.",),
     "textual": ("tui.",),
     "rich": ("tui.",),
 }
@@ -109,6 +112,9 @@ PURE = {
     "tui.overview",
     "tui.render",
     "tui.rule_form",
+    "tui.runbook.lint",
+    "tui.runbook.model",
+    "tui.runbook.parse",
     "tui.table",
 }
 IMPURE = {"asyncio", "asyncpg", "aiomqtt", "socket", "subprocess", "time", "os", "pathlib", "textual"}

@@ -1,16 +1,17 @@
-"""Runbooks as files: what their front matter says, and their text."""
+"""Runbooks as files: those that come with the program, read and linted against the rules beside them."""
 
 import sys
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import Any
 
-from alerting import document
-from alerting.document import DocumentError
+from alerting import rules
+from tui.runbook.lint import Known, lint, unanswered
+from tui.runbook.parse import Runbook as Parsed
+from tui.runbook.parse import RunbookError, parse
 
-FENCE = "---\n"
-BESIDE = Path(__file__).parent.parent / "runbooks"
-INSTALLED = Path(sys.prefix) / "share" / "iot-console" / "runbooks"
+ROOT = Path(__file__).parent.parent
+INSTALLED = Path(sys.prefix) / "share" / "iot-console"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,37 +28,62 @@ class Runbook:
     error: str = ""
 
 
+def shipped(name: str) -> Path:
+    """A file or directory that comes with the program: beside it in a checkout, under share/ when it is installed."""
+    return ROOT / name if (ROOT / name).exists() else INSTALLED / name
+
+
 def directory() -> Path:
     """Where the runbooks are that come with the program."""
-    return BESIDE if BESIDE.is_dir() else INSTALLED
+    return shipped("runbooks")
 
 
 def runbooks(folder: Path) -> list[Runbook]:
-    """All of a directory, by id. A file that cannot be read is among them, with the reason."""
+    """All of a directory, by id. A file that cannot be used is among them, with the reason."""
+    return [_shown(path) for path in sorted(folder.glob("*.md"))]
+
+
+def _shown(path: Path) -> Runbook:
     try:
-        paths = sorted(folder.glob("*.md"))
-    except OSError:
-        paths = []
-    return [_read(path) for path in paths]
-
-
-def _read(path: Path) -> Runbook:
-    try:
-        text = path.read_text()
-        _, head, body = text.split(FENCE, 2)
-        front = document.load(head).data
-        return _runbook(path.stem, front, body.strip())
-    except (OSError, ValueError, DocumentError) as error:
-        return Runbook(path.stem, error=f"{path}: {error}")
-
-
-def _runbook(name: str, front: dict[str, Any], body: str) -> Runbook:
+        found = read(path)
+    except RunbookError as error:
+        return Runbook(path.stem, error=f"{path.name}: {error.mistakes[0]}")
+    front, body = found.front, found.text.split("\n---\n", 1)[1].strip()
     return Runbook(
-        id=name,
-        title=str(front.get("title", name)),
-        severity=str(front.get("severity", "")),
-        summary=str(front.get("summary", "")),
-        alerts=tuple(str(alert) for alert in front.get("alerts", [])),
-        reviewed=str(front.get("last_reviewed", "")),
-        text=body,
+        front.id, front.title, front.severity, front.summary, front.alerts, front.last_reviewed.isoformat(), body
     )
+
+
+def read(path: Path) -> Parsed:
+    """Raises RunbookError."""
+    try:
+        found = parse(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunbookError([getattr(error, "strerror", None) or str(error)]) from None
+    if found.front.id != path.stem:
+        raise RunbookError([f"id: {found.front.id} is in a file named {path.name}"])
+    return found
+
+
+def mistakes(folder: Path, rules_file: Path | None, today: date) -> list[str]:
+    """Every mistake of every runbook of a directory. rules_file: alerts.yaml, to hold it against.
+
+    Raises OSError, DocumentError when that file cannot be read.
+    """
+    alerts = {}
+    if rules_file is not None:
+        found = rules.load(rules_file.read_text())
+        alerts = {rule.alert: rule.runbook for rule in found.rules}
+        alerts |= {template.alert: template.runbook for template in found.templates}
+    paths = sorted(folder.glob("*.md"))
+    known = Known(alerts=alerts, runbooks={path.stem for path in paths})
+    said, read_well = [], []
+    for path in paths:
+        try:
+            runbook = read(path)
+        except RunbookError as error:
+            said += [f"{path.name}: {mistake}" for mistake in error.mistakes]
+            continue
+        read_well.append(runbook)
+        said += [f"{path.name}: {mistake}" for mistake in lint(runbook, known, today)]
+    return said + unanswered(known, read_well) if rules_file is not None else said
