@@ -18,7 +18,7 @@ from store.dead_letters import DeadLetter
 from store.members import Role
 from store.target import parse_target
 from store.telemetry import Reading
-from tests.screens import RUNBOOKS, STATUS, text_of
+from tests.screens import NAMES, RUNBOOKS, STATUS, text_of
 from tests.servers import Database
 from tui.app import Console
 from tui.doing import TOO_QUICK_SECONDS
@@ -76,7 +76,14 @@ async def console(
     url: str, directory: Path, size: tuple[int, int] = (120, 36), **more: Any
 ) -> AsyncIterator[tuple[Console, "Pilot[str]"]]:
     """directory: for what the console keeps and writes."""
-    options = Options("TEST", state_dir=directory / "state", files_dir=directory / "files", runbooks=RUNBOOKS, **more)
+    options = Options(
+        "TEST",
+        state_dir=directory / "state",
+        files_dir=directory / "files",
+        runbooks=lambda: list(RUNBOOKS),
+        runbook_names=NAMES,
+        **more,
+    )
     app = Console(Way(parse_target(url)), options)
     async with app.run_test(size=size) as pilot:
         yield app, pilot

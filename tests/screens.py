@@ -197,6 +197,7 @@ RUNBOOKS = (
     Runbook("vm-pressure", "CPU, memory, disk or CPU credits", "sev2", "The VM is short of something.", ("CpuHigh", "DiskFull"), "2026-11-25", "# VM"),
     Runbook("half-done", error="half-done.md: line 3: no YAML"),
 )  # fmt: skip
+NAMES = tuple(sorted(runbook.id for runbook in RUNBOOKS))
 LETTERS = (
     DeadLetterRow(1, ago(3), "acme", "tenants/acme/devices/dev-0412/up", "not-json", "unexpected end of data: line 1 column 25", 4, "open", False),
     DeadLetterRow(2, ago(90), "acme", "tenants/acme/devices/late/up", "unknown-device", "tenant acme has no device late", 31, "open", True),
@@ -216,7 +217,7 @@ class Still(Console):
 
     def __init__(self, options: Options | None = None) -> None:
         way = Way(Target("vm-weu", 5432, "iot_u_anna", "iot"))
-        super().__init__(way, options or Options(runbooks=RUNBOOKS), lambda: T)
+        super().__init__(way, options or Options(runbooks=lambda: list(RUNBOOKS), runbook_names=NAMES), lambda: T)
         self.view = LIVE
         self.db = Db(None)  # type: ignore[arg-type]
 

@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from tests.screens import FIRING, RUNBOOKS, SNAPSHOT, Still
+from tests.screens import FIRING, NAMES, RUNBOOKS, SNAPSHOT, Still
 from tui.options import Options
 
 
@@ -31,7 +31,9 @@ class Telling(Still):
 
 if __name__ == "__main__":
     here = Path(sys.argv[1]).parent
-    app = Telling(Options(runbooks=RUNBOOKS, state_dir=here / "state", files_dir=here))
+    app = Telling(
+        Options(runbooks=lambda: list(RUNBOOKS), runbook_names=NAMES, state_dir=here / "state", files_dir=here)
+    )
     app.view = replace(app.view, snapshot=replace(SNAPSHOT, alerts=FIRING))
     app.fill()
     app.run()

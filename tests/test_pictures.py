@@ -19,6 +19,7 @@ from tests.screens import (
     LETTERS,
     LIVE,
     LOST,
+    NAMES,
     PARTS,
     RUNBOOKS,
     SNAPSHOT,
@@ -279,7 +280,7 @@ async def test_pane(state: str, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", SIZES, ids=["120x36", "80x24"])
 @pytest.mark.parametrize("key", ["1", "2", "3", "4", "5", "6", "7"])
 async def test_ascii(key: str, size: tuple[int, int]) -> None:
-    app = Still(Options(ascii_only=True, runbooks=RUNBOOKS))
+    app = Still(Options(ascii_only=True, runbooks=lambda: list(RUNBOOKS), runbook_names=NAMES))
     app.view = replace(LIVE, ascii=True)
     text = await drawn(app, size, pressing(key))
     data = text.replace("München", "").replace("␛", "")

@@ -11,6 +11,7 @@ from tui import library
 from tui.runbook.lint import Known, Signature, lint, targets, unanswered
 from tui.runbook.model import Check, Command, Decide, Instruct, json_schema
 from tui.runbook.parse import Runbook, RunbookError, parse
+from tui.shipped import shipped
 
 HEAD = """---
 schema: runbook/1
@@ -187,7 +188,7 @@ def test_where_one_may_go_from_a_step() -> None:
 
 
 def test_the_shipped_ones_are_well_and_the_command_says_so(tmp_path: Path) -> None:
-    assert library.mistakes(library.directory(), library.shipped("alerts.yaml"), TODAY) == []
+    assert library.mistakes(library.directory(), shipped("alerts.yaml"), TODAY) == []
     done = run_cli("runbooks", "lint")
     assert (done.returncode, "runbooks are well" in done.stdout) == (0, True), done
     (tmp_path / "half.md").write_text(HEAD)

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from store.db import Db
 from store.errors import Conflict, Unavailable
 from tests.consoles import until, yes
-from tests.screens import ALERTS, DEVICES, FIRING, LISTED, LOST, RUNBOOKS, SNAPSHOT, Still, T, text_of
+from tests.screens import ALERTS, DEVICES, FIRING, LISTED, LOST, NAMES, RUNBOOKS, SNAPSHOT, Still, T, text_of
 from tui.effects import Ask, Done, Level, Secret, Write
 from tui.export import picture, redacted, write_report
 from tui.feed import Loaded
@@ -22,7 +22,7 @@ from tui.panes.alerts import Alerts
 
 @asynccontextmanager
 async def still(tmp_path: Path, size: tuple[int, int] = (80, 24)) -> AsyncIterator[tuple[Still, "Pilot[str]"]]:
-    app = Still(Options(runbooks=RUNBOOKS, state_dir=tmp_path, files_dir=tmp_path))
+    app = Still(Options(runbooks=lambda: list(RUNBOOKS), runbook_names=NAMES, state_dir=tmp_path, files_dir=tmp_path))
     async with app.run_test(size=size) as pilot:
         app.fill()
         yield app, pilot

@@ -25,7 +25,7 @@ from store.db import connected
 from store.errors import Misconfigured, StoreError
 from store.target import Target, parse_target
 from tests.consoles import until
-from tests.screens import RUNBOOKS
+from tests.screens import NAMES, RUNBOOKS
 from tui import tunnel
 from tui.app import Console
 from tui.options import Options
@@ -115,7 +115,9 @@ async def test_an_unknown_host_and_a_refused_key_are_explained(target: Target, s
 
 
 async def test_the_console_says_why_and_comes_back_by_itself(target: Target, server: SshServer, tmp_path: Path) -> None:
-    options = Options("TEST", state_dir=tmp_path, files_dir=tmp_path, runbooks=RUNBOOKS)
+    options = Options(
+        "TEST", state_dir=tmp_path, files_dir=tmp_path, runbooks=lambda: list(RUNBOOKS), runbook_names=NAMES
+    )
     app = Console(Way(target, "vm", "t", server.client_config), options)
     async with app.run_test(size=(120, 36)) as pilot:
         await until(pilot, app, "● LIVE", "tunnel through ssh vm")

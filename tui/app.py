@@ -6,14 +6,11 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
-from rich.segment import Segments
-from rich.traceback import Traceback
 from textual.message import Message
 
-from sql import migrations
 from store.db import Db, connected
 from store.members import Role
 from tui import actions, clipboard, frame
@@ -24,14 +21,8 @@ from tui.entry import Entry
 from tui.feed import Feed, Fresh, Loaded, Moved, News
 from tui.general import General
 from tui.options import Options
-from tui.panes.alerts import Alerts
-from tui.panes.devices import Devices
-from tui.panes.doctor import Doctor
-from tui.panes.overview import Overview
 from tui.panes.pane import Pane
-from tui.panes.rules import Rules
-from tui.panes.runbooks import Runbooks
-from tui.panes.users import Users
+from tui.panes.shelf import Panes
 from tui.pressed import Pressed
 from tui.style import THEMES
 from tui.tunnel import Tunnel
@@ -71,18 +62,11 @@ class Console(Pressed):
         self.state_dir = options.state_dir
         self._behind: dict[str, Loaded] = {}  # what came while the picture was frozen
         self.general = General(self, options.files_dir)
-        self.panes = self._panes(options)
+        self.panes = Panes(options)
         self.previous = ""
         self.feed: Feed | None = None
         self._styles = THEMES[options.theme].styles()
         self._keys_at: deque[float] = deque(maxlen=PASTED_KEYS)
-
-    @staticmethod
-    def _panes(options: Options) -> Mapping[str, Pane]:
-        ids = tuple(runbook.id for runbook in options.runbooks)
-        panes = (Overview(), Devices(), Alerts(), Runbooks(list(options.runbooks)), Rules(options.alerts_file, ids),
-                 Users(), Doctor(migrations()))  # fmt: skip
-        return {pane.name: pane for pane in panes}
 
     @property
     def pane(self) -> Pane:
@@ -119,6 +103,8 @@ class Console(Pressed):
         """What stands frozen is drawn rarely; but that the database is lost is said at once."""
         match message.news:
             case Fresh(snapshot):
+                if self.view.snapshot is None:
+                    self.run_worker(self.panes.warm(), exit_on_error=False)
                 self.view = replace(self.view, snapshot=snapshot)
             case Moved(path):
                 self.view = replace(self.view, path=self._explained(path))
@@ -188,9 +174,7 @@ class Console(Pressed):
         self.draw()
 
     def _who_may(self, role: Role | None) -> str:
-        users = self.panes["users"]
-        assert isinstance(users, Users)
-        return users.who_may(role) if role else ""
+        return self.panes["users"].who_may(role) if role else ""
 
     # -- what actions ask of the screen
 
@@ -226,6 +210,9 @@ class Console(Pressed):
 
     def _fatal_error(self) -> None:
         """As Textual's, but without the values of variables: among them may be passwords."""
+        from rich.segment import Segments
+        from rich.traceback import Traceback
+
         self._exit_renderables.append(Segments(self.console.render(Traceback(), self.console.options)))
         self._close_messages_no_wait()
 

@@ -5,15 +5,18 @@ Nothing is ever queued for a database that is away: it is refused, with why. Wha
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from store.db import Db
 from store.errors import Denied, StoreError, Unavailable
 from tui.bar import THINK_SECONDS, Bar, Pending
 from tui.effects import Ask, Done, Effect, Form, Go, Level, Secret, Trial, Write
-from tui.form import FormView
 from tui.paint import CellDiff
 from tui.panes.pane import Pane
 from tui.view import PathState, View
+
+if TYPE_CHECKING:
+    from tui.form import FormView
 
 
 class Changing(CellDiff):
@@ -25,7 +28,7 @@ class Changing(CellDiff):
     clock: Callable[[], float]  # seconds since 1970
     state_dir: Path
     _writing = 0  # changes under way
-    _stored_from: FormView | None = None  # the form whose change is under way
+    _stored_from: "FormView | None" = None  # the form whose change is under way
 
     @property
     def pane(self) -> Pane:
@@ -102,7 +105,7 @@ class Changing(CellDiff):
         self._writing += 1
         self.run_worker(self._written(write, self.pane, self._stored_from), group="write", exit_on_error=False)
 
-    async def _written(self, write: Write, pane: Pane, form: FormView | None) -> None:
+    async def _written(self, write: Write, pane: Pane, form: "FormView | None") -> None:
         assert self.db is not None
         try:
             done = await write.run(self.db)
@@ -144,18 +147,23 @@ class Changing(CellDiff):
     # -- forms
 
     def open_form(self, form: Form) -> None:
+        from tui.form import FormView  # slow to import, and rarely wanted
+
         self.mount(FormView(form), before="#bar")
         self.query_one("#pane").display = False
 
-    async def close_form(self, form: FormView | None = None) -> None:
+    def _form(self) -> "FormView":
+        return cast("FormView", self.query_one("FormView"))
+
+    async def close_form(self, form: "FormView | None" = None) -> None:
         """That one, or all."""
-        for view in self.query(FormView):
+        for view in self.query("FormView"):
             if form is None or view is form:
                 await view.remove()
-        self.query_one("#pane").display = not self.query(FormView)
+        self.query_one("#pane").display = not self.query("FormView")
 
-    def on_form_view_stored(self, message: FormView.Stored) -> None:
-        form = self.query_one(FormView)
+    def on_form_view_stored(self, message: "FormView.Stored") -> None:
+        form = self._form()
         if why := self.no_changes() or ("this is being stored" if self._stored_from is not None else ""):
             form.say(f" ✗ {why}", wrong=True)
             return
@@ -167,11 +175,11 @@ class Changing(CellDiff):
         self._stored_from = form if isinstance(effect, Write) else None
         self.effect(effect)
 
-    def on_form_view_tried(self, message: FormView.Tried) -> None:
+    def on_form_view_tried(self, message: "FormView.Tried") -> None:
         if why := self.away():
-            self.query_one(FormView).say(f" ✗ {why}", wrong=True)
+            self._form().say(f" ✗ {why}", wrong=True)
             return
-        self.query_one(FormView).say(f" {message.trial.doing} …")
+        self._form().say(f" {message.trial.doing} …")
         self.run_worker(self._try(message.trial), group="trial", exclusive=True, exit_on_error=False)
 
     async def _try(self, trial: Trial) -> None:
@@ -182,8 +190,8 @@ class Changing(CellDiff):
             said, wrong = f"✗ {error}", True
         except Exception as error:
             said, wrong = f"✗ failed unexpectedly: {type(error).__name__}: {error}", True
-        for view in self.query(FormView):
-            view.say("\n".join(f" {line}" for line in said.splitlines()), wrong)
+        for view in self.query("FormView"):
+            cast("FormView", view).say("\n".join(f" {line}" for line in said.splitlines()), wrong)
 
     async def on_form_view_closed(self) -> None:
         await self.close_form()

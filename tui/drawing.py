@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from textual.app import ComposeResult
 
@@ -10,12 +11,14 @@ from tui import frame
 from tui.actions import Action
 from tui.doing import Doing
 from tui.entry import Entry
-from tui.form import FormView
 from tui.lines import Lines
 from tui.options import Options
 from tui.render import Line, Span, fit, literal, plain, to_ascii
 from tui.style import THEMES, Styles
 from tui.view import View
+
+if TYPE_CHECKING:
+    from tui.form import FormView
 
 PARTS = ("status", "tabs", "pane", "bar", "banner", "footer")
 
@@ -79,10 +82,9 @@ class Drawing(Doing):
             self._put("pane", self._over(width, rows) if self.page else self._drawn(width, rows))
 
     def _footer(self, cells: int) -> Line:
-        for form in self.query(FormView):
-            return fit(
-                tuple(span for key, word in form.keys for span in (Span(f" {key}", "key"), Span(f" {word} "))), cells
-            )
+        for form in self.query("FormView"):
+            keys = cast("FormView", form).keys
+            return fit(tuple(span for key, word in keys for span in (Span(f" {key}", "key"), Span(f" {word} "))), cells)
         return frame.footer_line(self.pane.place, self.options.keymap, self.allowed, cells)
 
     def on_lines_resized(self) -> None:

@@ -6,7 +6,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.message import Message
-from textual.widgets import Input, Label, Static, TextArea
+from textual.widgets import Input, Label, Static
 
 from tui.effects import Field, Form, Trial
 
@@ -76,6 +76,8 @@ class FormView(Vertical):
     def _widget(self, field: Field) -> Any:
         name = f"f-{field.name}"
         if field.rows > 1:
+            from textual.widgets import TextArea  # slow to import
+
             area = TextArea(field.value, id=name, compact=True, show_line_numbers=True)
             area.cursor_blink = False
             return area
@@ -104,7 +106,7 @@ class FormView(Vertical):
 
     @staticmethod
     def _value(widget: Any) -> str:
-        return str(widget.text if isinstance(widget, TextArea) else widget.value)
+        return str(widget.text if hasattr(widget, "text") else widget.value)
 
     def _leave(self) -> None:
         """At once when nothing was changed, else at the second escape."""
@@ -146,7 +148,7 @@ class FormView(Vertical):
                 self.post_message(self.Tried(self._form.trial(self.values())))
         elif event.key == "escape":
             self._leave()
-        elif event.key == "enter" and not isinstance(self.screen.focused, TextArea):
+        elif event.key == "enter" and not hasattr(self.screen.focused, "text"):
             self.screen.focus_next()
         else:
             return

@@ -1,17 +1,12 @@
 """Runbooks as files: those that come with the program, read and linted against the rules beside them."""
 
-import sys
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from alerting import rules
-from tui.runbook.lint import Known, lint, unanswered
 from tui.runbook.parse import Runbook as Parsed
 from tui.runbook.parse import RunbookError, parse
-
-ROOT = Path(__file__).parent.parent
-INSTALLED = Path(sys.prefix) / "share" / "iot-console"
+from tui.shipped import shipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +21,6 @@ class Runbook:
     reviewed: str = ""
     text: str = ""
     error: str = ""
-
-
-def shipped(name: str) -> Path:
-    """A file or directory that comes with the program: beside it in a checkout, under share/ when it is installed."""
-    return ROOT / name if (ROOT / name).exists() else INSTALLED / name
 
 
 def directory() -> Path:
@@ -70,6 +60,9 @@ def mistakes(folder: Path, rules_file: Path | None, today: date) -> list[str]:
 
     Raises OSError, DocumentError when that file cannot be read.
     """
+    from alerting import rules  # slow to import, and only needed here
+    from tui.runbook.lint import Known, lint, unanswered
+
     alerts = {}
     if rules_file is not None:
         found = rules.load(rules_file.read_text())

@@ -3,14 +3,18 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tui import keymap as keymaps
-from tui import library
 from tui import profile as profiles
 from tui.command import USAGE, Chosen, fail
 from tui.options import STATE, Options
 from tui.profile import Profile, ProfileError
+from tui.shipped import runbook_names
 from tui.way import Way
+
+if TYPE_CHECKING:
+    from tui.library import Runbook
 
 KEYS_FILE = Path("~/.config/iot-console/keys.toml")
 THEMES = ("auto", "dark", "light", "contrast", "deuteranopia", "mono")
@@ -43,7 +47,8 @@ class Look:
             keymap=self._keymap(),
             state_dir=Path(state) / "iot-console" if state else STATE.expanduser(),
             alerts_file=file.expanduser() if file else None,
-            runbooks=tuple(library.runbooks(library.directory())),
+            runbooks=_runbooks,
+            runbook_names=runbook_names(),
             profiles=_names(wanted.config),
         )
 
@@ -57,6 +62,12 @@ class Look:
             fail(f"--keymap {path}: {error.strerror}", USAGE)
         except ValueError as error:
             fail(str(error), USAGE)
+
+
+def _runbooks() -> list["Runbook"]:
+    from tui import library  # slow to import, and not needed for the first picture
+
+    return library.runbooks(library.directory())
 
 
 def _names(config: Path) -> tuple[str, ...]:

@@ -1,17 +1,24 @@
 """How a console looks, and where its files are."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tui.keymap import Keymap
-from tui.library import Runbook
+
+if TYPE_CHECKING:
+    from tui.library import Runbook  # slow to import
 
 STATE = Path("~/.local/state/iot-console")
 
 
 @dataclass(frozen=True)
 class Options:
-    """profiles: environments one may change to. files_dir: where exports and reports go at first."""
+    """runbooks: reads them, when they are wanted. profiles: environments one may change to.
+
+    files_dir: where exports and reports go at first.
+    """
 
     environment: str = "PROD"
     ascii_only: bool = False
@@ -20,5 +27,6 @@ class Options:
     state_dir: Path = field(default_factory=STATE.expanduser)
     files_dir: Path = field(default_factory=Path.cwd)
     alerts_file: Path | None = None
-    runbooks: tuple[Runbook, ...] = ()
+    runbooks: Callable[[], list["Runbook"]] = list
+    runbook_names: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from tui.command import FAILED, USAGE, AsJson, Chosen, fail, print_json
 from tui.keymap import key_name
 from tui.profile import ProfileError
 from tui.runbook.model import json_schema
+from tui.shipped import shipped
 
 runbooks = typer.Typer(help="Read what to do about an alert.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -121,7 +122,7 @@ def lint_runbooks(
     if not here.is_dir():
         fail(f"{here} is no directory", USAGE)
     try:
-        found = library.mistakes(here, rules_file or library.shipped("alerts.yaml"), datetime.now(UTC).date())
+        found = library.mistakes(here, rules_file or shipped("alerts.yaml"), datetime.now(UTC).date())
     except (OSError, DocumentError) as error:
         fail(f"{rules_file}: {error}", USAGE)
     if as_json:

@@ -12,7 +12,6 @@ from tui.actions import ACTIONS
 from tui.drawing import Drawing
 from tui.effects import Say
 from tui.entry import Entry
-from tui.form import FormView
 from tui.keymap import keys
 from tui.lines import Lines
 
@@ -33,7 +32,7 @@ class Pressed(Drawing):
     @property
     def typing(self) -> bool:
         """Keys are text now."""
-        return self.query_one(Entry).display or bool(self.query(FormView))
+        return self.query_one(Entry).display or bool(self.query("FormView"))
 
     async def on_event(self, event: events.Event) -> None:
         """Keys that no field takes are done here, one after the other.
@@ -49,7 +48,7 @@ class Pressed(Drawing):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Tab goes on in a form; in the line at the bottom it completes."""
         if action in ("focus_next", "focus_previous"):
-            return bool(self.query(FormView)) and not isinstance(self.focused, Entry)
+            return bool(self.query("FormView")) and not isinstance(self.focused, Entry)
         return True
 
     def _press(self, key: str) -> None:

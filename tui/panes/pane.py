@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from store.db import Db
+from store.members import Role
 from tui.effects import Copy, Effect, Go, Say
 from tui.render import Line, Span, age, box, fit, rule, wrapped
 from tui.table import Table
@@ -70,6 +71,10 @@ class Pane:
     def tenants(self) -> tuple[str, ...]:
         """Whose rows are chosen: the role is needed there."""
         return ()
+
+    def who_may(self, role: Role) -> str:
+        """Names of people who hold a role, as far as this pane knows any."""
+        return ""
 
     def act(self, action: str, argument: str, view: View) -> Effect:
         """What an action of this pane brings about; its name is a method's, do_ACTION."""

@@ -1,5 +1,7 @@
 """Runbooks: what to do, for each kind of alert."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from store.db import Db
@@ -38,18 +40,22 @@ class Runbooks(Pane):
     dated = False
     seconds: ClassVar[float] = 3600.0
 
-    def __init__(self, found: list[Runbook]) -> None:
+    def __init__(self, read: Callable[[], list[Runbook]]) -> None:
         super().__init__()
         self._table: Table[Runbook] = Table(COLUMNS, lambda row: row.id, "runbook")
-        self._found = found
-        self.take(found, 0.0)
+        self._read = read
 
     @property
     def table(self) -> Table[Any]:
         return self._table
 
     async def load(self, db: Db) -> list[Runbook]:
-        return self._found
+        return await asyncio.to_thread(self._read)
+
+    def draw(self, view: View, cells: int, rows: int) -> list[Line]:
+        if self.at is None:  # a runbook is wanted most when there is no database
+            self.take(self._read(), view.now)
+        return super().draw(view, cells, rows)
 
     def put(self, found: list[Runbook], now: float) -> None:
         self._table.put(found, now)
