@@ -1,5 +1,6 @@
 """What the fleet sends is what it says: good messages can be stored, bad ones cannot."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,8 +13,10 @@ import pytest
 from agent.ingest.decode import Limits, Refusal, decode
 from agent.ingest.delivery import Delivery
 from agent.ingest.topics import Route
+from agent.simulate import fleet
 from agent.simulate.fleet import read_logins
 from agent.simulate.shapes import BAD, GOOD, Mix
+from stack.broker import Broker
 from store.directory import Place
 from store.telemetry import Reading
 
@@ -98,3 +101,26 @@ def test_an_interrupted_demo_leaves_nothing_running(signum: signal.Signals) -> N
         assert not directory.exists()
     else:
         subprocess.run(["rm", "-rf", str(directory)], check=True)
+
+
+async def test_a_fleet_that_is_told_to_stop_does_not_wait_for_a_dead_broker(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "GRACE_SECONDS", 0.3)
+    name = "acme/devices/d1"
+    options = fleet.FleetOptions(
+        "127.0.0.1", broker.device_port, broker.authority.ca_file, broker.server_name, 50.0, None, tuple(GOOD)[:1]
+    )
+    stop, published = asyncio.Event(), asyncio.Event()
+    login = fleet.DeviceLogin(name, broker.passwords[name])
+
+    def seen(tally: fleet.Tally) -> None:
+        if tally.published:
+            published.set()
+
+    running = asyncio.create_task(fleet.run([login], options, stop, seen))
+    async with asyncio.timeout(60):
+        await published.wait()
+        broker.send(signal.SIGSTOP)
+        stop.set()
+        assert (await running).published > 0

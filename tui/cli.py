@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,12 @@ def main() -> None:
     app()
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"iot-console {version('iot-console')}")
+        raise typer.Exit
+
+
 @app.callback()
 def console(
     context: typer.Context,
@@ -50,6 +57,9 @@ def console(
     ] = None,
     ascii_only: Annotated[bool, typer.Option("--ascii", help="No characters beyond ASCII.")] = False,
     mouse: Annotated[bool, typer.Option(help="Clicks and the wheel; off, the terminal selects text.")] = True,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """Watch and operate an IoT ingest service.
 

@@ -73,23 +73,38 @@ def read_logins(file: Path) -> list[DeviceLogin]:
     return logins
 
 
+GRACE_SECONDS = 15.0
 Progress = Callable[[Tally], None]
 
 
 async def run(
     logins: list[DeviceLogin], options: FleetOptions, stop: asyncio.Event, progress: Progress | None = None
 ) -> Tally:
-    """Publish until the time is over or `stop` is set, and everything in hand is acknowledged."""
+    """Publish until the time is over or `stop` is set, and everything in hand is acknowledged.
+
+    A broker that is gone for good acknowledges nothing: GRACE_SECONDS after the stop, what is in hand is given up.
+    """
     tally = Tally(devices=len(logins))
     async with asyncio.TaskGroup() as group:
-        devices = [group.create_task(_Device(login, options, len(logins), stop, tally).run()) for login in logins]
+        gone = asyncio.Event()
+        devices = [group.create_task(_Device(login, options, len(logins), stop, gone, tally).run()) for login in logins]
         if options.seconds is not None:
             asyncio.get_running_loop().call_later(options.seconds, stop.set)
+        others = [group.create_task(_give_up(stop, gone, devices))]
         if progress is not None:
-            reporter = group.create_task(_report(tally, progress))
-            await asyncio.wait(devices)
-            reporter.cancel()
+            others.append(group.create_task(_report(tally, progress)))
+        await asyncio.wait(devices)
+        for other in others:
+            other.cancel()
     return tally
+
+
+async def _give_up(stop: asyncio.Event, gone: asyncio.Event, devices: list["asyncio.Task[None]"]) -> None:
+    await stop.wait()
+    await asyncio.sleep(GRACE_SECONDS)
+    gone.set()  # a cancellation alone can get lost in a client that fails to disconnect
+    for device in devices:
+        device.cancel()
 
 
 async def _report(tally: Tally, progress: Progress) -> None:
@@ -100,7 +115,13 @@ async def _report(tally: Tally, progress: Progress) -> None:
 
 class _Device:
     def __init__(
-        self, login: DeviceLogin, options: FleetOptions, fleet_size: int, stop: asyncio.Event, tally: Tally
+        self,
+        login: DeviceLogin,
+        options: FleetOptions,
+        fleet_size: int,
+        stop: asyncio.Event,
+        gone: asyncio.Event,
+        tally: Tally,
     ) -> None:
         tls = verifying_context(options.ca_file, options.tls_name)
         self._login = BrokerLogin(
@@ -110,12 +131,13 @@ class _Device:
         self._repeat = options.repeat
         self._mix = Mix(login.username, options.shapes, options.bad)
         self._stop = stop
+        self._gone = gone
         self._tally = tally
         self._waiting: Message | None = None
 
     @property
     def _done(self) -> bool:
-        return self._stop.is_set() and self._waiting is None
+        return self._gone.is_set() or (self._stop.is_set() and self._waiting is None)
 
     async def run(self) -> None:
         """Keep the message in hand over reconnects; end only between two messages."""
