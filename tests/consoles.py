@@ -22,6 +22,7 @@ from tests.screens import NAMES, RUNBOOKS, STATUS, text_of
 from tests.servers import Database
 from tui.app import Console
 from tui.doing import TOO_QUICK_SECONDS
+from tui.entry import Entry
 from tui.options import Options
 from tui.way import Way
 
@@ -54,6 +55,12 @@ async def until(pilot: "Pilot[str]", app: Console, *words: str) -> str:
 
 async def until_gone(pilot: "Pilot[str]", app: Console, word: str) -> str:
     return await _until(pilot, app, lambda text: word not in text, f"waited for the end of {word}")
+
+
+async def give(pilot: "Pilot[str]", app: Console, text: str) -> None:
+    """Type it into the line that is open, quickly, and hand it over."""
+    app.query_one(Entry).value = text
+    await pilot.press("enter")
 
 
 async def yes(pilot: "Pilot[str]", app: Console) -> None:

@@ -13,7 +13,7 @@ from store import alert_rules, members
 from store.db import connected
 from store.members import Role
 from store.target import parse_target
-from tests.consoles import console, person_url, until, until_gone, yes
+from tests.consoles import console, give, person_url, until, until_gone, yes
 from tests.servers import Database
 
 
@@ -120,7 +120,8 @@ async def test_many_devices_need_their_number(embedded_database: Database, tmp_p
     async with console(await person_url(embedded_database), tmp_path) as (app, pilot):
         await pilot.press("2")
         await until(pilot, app, "▸  d1")
-        await pilot.press("colon", *"new acme/a acme/b", "enter")
+        await pilot.press("colon")
+        await give(pilot, app, "new acme/a acme/b")
         await until(pilot, app, "  acme/devices/b\n")
         await pilot.press("escape", "slash", *"a", "enter", "escape", "ctrl+a", "R")
         await until(pilot, app, "Type 3 and enter")
@@ -151,7 +152,7 @@ async def test_an_alert_is_acknowledged_taken_back_and_silenced(embedded_databas
         await pilot.press("u")
         await pilot.press("s", "ctrl+u", *"soon", "enter")
         await until(pilot, app, "is no duration")
-        await pilot.press("ctrl+u", *"30m new battery", "enter")
+        await give(pilot, app, "30m new battery")
         await until(pilot, app, "silence 1 for 30m", "silenced")
         await pilot.press("tab", "tab")
         await until(pilot, app, "device=d1", "new battery")
@@ -323,7 +324,8 @@ async def test_commands_complete_remember_and_explain(embedded_database: Databas
         await until(pilot, app, "● LIVE")
         await pilot.press("colon", *"dev", "tab", *"tenant:acme", "enter")
         await until(pilot, app, "[2 Devices]", "1 of 1 device")
-        await pilot.press("colon", *"frobnicate", "enter")
+        await pilot.press("colon")
+        await give(pilot, app, "frobnicate")
         await until(pilot, app, "there is no frobnicate here")
         await pilot.press("colon", "up", "up", "enter")
         await until(pilot, app, "/tenant:acme")
@@ -331,7 +333,8 @@ async def test_commands_complete_remember_and_explain(embedded_database: Databas
         await until(pilot, app, "one of auto, dark, light")
         await pilot.press("minus")
         await until(pilot, app, "[1 Overview]")
-        await pilot.press("colon", *"messages", "enter")
+        await pilot.press("colon")
+        await give(pilot, app, "messages")
         await until(pilot, app, "there is no frobnicate here")
     assert (tmp_path / "state" / "history").stat().st_mode & 0o077 == 0
 
@@ -362,9 +365,11 @@ async def test_rows_are_exported_and_a_report_hides_secrets(embedded_database: D
         await pilot.press("2")
         await until(pilot, app, "▸  d1")
         for name in ("out.csv", "out.json"):
-            await pilot.press("colon", *f"export {tmp_path}/files/{name}", "enter")
+            await pilot.press("colon")
+            await give(pilot, app, f"export {tmp_path}/files/{name}")
             await until(pilot, app, f"1 rows are in {tmp_path}/files/{name}"[:60])
-        await pilot.press("colon", *f"export {tmp_path}/files/out.csv", "enter")
+        await pilot.press("colon")
+        await give(pilot, app, f"export {tmp_path}/files/out.csv")
         await until(pilot, app, "File exists")
         app.bar.say("connected to postgresql://anna:hunter2@db/iot with password=hunter3", "", app.clock())
         await pilot.press("exclamation_mark")
@@ -463,8 +468,10 @@ async def test_what_others_change_is_seen_at_once(embedded_database: Database, t
 async def test_another_profile_is_another_console(embedded_database: Database, tmp_path: Path) -> None:
     async with console(await person_url(embedded_database), tmp_path, profiles=("prod", "staging")) as (app, pilot):
         await until(pilot, app, "● LIVE")
-        await pilot.press("colon", *"profile mars", "enter")
+        await pilot.press("colon")
+        await give(pilot, app, "profile mars")
         await until(pilot, app, "one of prod, staging")
-        await pilot.press("colon", *"profile staging", "enter")
+        await pilot.press("colon")
+        await give(pilot, app, "profile staging")
         await pilot.pause()
         assert app.return_value == "staging"

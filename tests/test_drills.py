@@ -23,6 +23,14 @@ async def drill(*argv: str) -> tuple[int, dict[str, Any]]:
     return process.returncode or 0, json.loads(out)
 
 
+def command_line(pid: int) -> list[str]:
+    """Empty when it has ended meanwhile."""
+    try:
+        return psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return []
+
+
 @pytest.mark.parametrize("name", ["mqtt-down", "db-down", "db-exhausted", "disk", "cost-spike", "agent-killed"])
 async def test_a_fault_is_seen_told_and_its_end_too(name: str) -> None:
     before = set(psutil.pids())

@@ -19,7 +19,7 @@ from stack.terminal import Terminal
 
 KEYS = [*"1234567", "\t", "\r", "j", "k", "G", "g", " ", "?", "/", "x", ":", "\x1b", "o", "n", "R", "D", "y", "m", "]", "a",
         "\x1b[B", "\x1b[6~", "\x0c", "e", "v", "p", "日", "é"]  # fmt: skip
-STEPS, KEYS_EACH = 12, 8
+STEPS, KEYS_EACH = 8, 10
 Cells = list[list[tuple[object, ...]]]
 
 
@@ -97,7 +97,7 @@ def differences(terminal: Terminal, file: Path) -> list[tuple[object, ...]]:
             return list(wrong)
 
 
-@pytest.mark.parametrize(("seed", "size"), [(1, (120, 36)), (2, (80, 24)), (3, (131, 41)), (4, (60, 15))])
+@pytest.mark.parametrize(("seed", "size"), [(1, (120, 36)), (2, (80, 24)), (3, (60, 15))])
 async def test_what_is_meant_is_seen(seed: int, size: tuple[int, int], tmp_path: Path) -> None:
     await asyncio.to_thread(walk, seed, size, tmp_path / "whole")
 
