@@ -141,7 +141,7 @@ class Alerts(Pane):
 
     def _about(self, row: EpisodeRow, view: View, cells: int) -> list[Line]:
         ack = (
-            f"by {short(row.acked_by or '')}{': ' + row.ack_note if row.ack_note else ''}"
+            f"{short(row.acked_by or '')}{': ' + row.ack_note if row.ack_note else ''}"
             if row.acked
             else "nobody yet · a"
         )
