@@ -76,6 +76,7 @@ GATES = {
         "tui.rule_commands.",
         "tui.credential_commands.",
         "tui.dead_letter_commands.",
+        "tui.doctor_command.",
         "tui.other_commands.",
         "tui.user_commands.",
     ),

@@ -20,6 +20,7 @@ from stack.certificates import Authority
 from stack.local import short_directory
 from stack.postgres import Cluster, debian_binaries
 from stack.sshd import SshServer
+from stack.terminal import Terminal
 from store import migrate, people
 from store.db import connected
 from store.errors import Misconfigured, StoreError
@@ -170,6 +171,40 @@ ssh_config = "{server.client_config}"
     lost = await asyncio.to_thread(run, "users", "list")
     assert (lost.returncode, "ssh vm ended" in lost.stderr) == (1, True), lost.stderr
     assert target.password not in lost.stderr + open_to_all.stderr
+
+
+async def test_a_password_is_asked_for_without_an_echo(target: Target, server: SshServer, tmp_path: Path) -> None:
+    assert target.password is not None
+    config = tmp_path / "config.toml"
+    config.write_text(f"""
+[profiles.t]
+host = "127.0.0.1"
+port = {target.port}
+database = "tunnel"
+user = "{PERSON}"
+ca_file = "{target.ca_file}"
+ssh = "vm"
+ssh_config = "{server.client_config}"
+""")
+
+    def status(password: str) -> tuple[str, int]:
+        terminal = Terminal(None, argv=[sys.executable, "-m", "tui", "--config", str(config), "status"])
+        try:
+            terminal.until(f"Password of {PERSON} at t:")
+            terminal.press(f"{password}\n")
+            while terminal.process.poll() is None:
+                terminal.read(0.1)
+            terminal.quiet()
+            return terminal.output.decode(), terminal.process.wait(20)
+        finally:
+            terminal.close()
+
+    shown, _ = await asyncio.to_thread(status, target.password)
+    assert f"logged in as {PERSON}" in shown
+    assert target.password not in shown
+    wrong, code = await asyncio.to_thread(status, "not-the-password")
+    assert (code, "check the user and password" in wrong) == (1, True)
+    assert "not-the-password" not in wrong
 
 
 async def test_a_tunnel_that_is_not_up_is_an_unreachable_database(target: Target, server: SshServer) -> None:

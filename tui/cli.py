@@ -128,11 +128,13 @@ from tui import (  # noqa: E402
     credential_commands,
     dead_letter_commands,
     device_commands,
+    doctor_command,
     other_commands,
     rule_commands,
     user_commands,
 )
 
+app.command("doctor")(doctor_command.doctor)
 app.command("devices")(device_commands.devices)
 app.add_typer(device_commands.app, name="device")
 app.add_typer(credential_commands.app, name="credentials")
