@@ -6,7 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from rich.color import ColorSystem
+from rich.segment import Segment
+from textual._compositor import LayoutUpdate
+from textual.geometry import Region
 from textual.pilot import Pilot
+from textual.strip import Strip
 
 from store.db import Db
 from store.errors import Conflict, Unavailable
@@ -16,6 +21,7 @@ from tui.effects import Ask, Done, Level, Secret, Write
 from tui.export import picture, redacted, write_report
 from tui.feed import Loaded
 from tui.options import Options
+from tui.paint import Front
 from tui.panes import alert_deeds
 from tui.panes.alerts import Alerts
 
@@ -248,3 +254,11 @@ async def test_a_report_is_bare(tmp_path: Path) -> None:
         (report,) = tmp_path.glob("*.txt")
         assert "temperature" not in report.read_text()
         assert "temperatu" in text_of(app), "the screen itself goes on to show them"
+
+
+def test_no_sequence_but_our_own_goes_to_the_terminal() -> None:
+    """Fields and texts are drawn by Textual, with what the database holds in them."""
+    strip = Strip([Segment("a\x1b[2Jb\x9bc\x07")])
+    sent = Front().written(LayoutUpdate([[strip]], Region(0, 0, 12, 1)), (12, 1), ColorSystem.TRUECOLOR)
+    assert sent.count("\x1b") == 1, "the move to where it begins"
+    assert not {"\x9b", "\x07"} & set(sent)

@@ -17,6 +17,8 @@ from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.app import App
 from textual.screen import Screen
 
+from tui.render import literal
+
 OFF_VARIABLE = "IOT_CONSOLE_FULL_PAINT"
 JOINED = 4  # unchanged cells between two changes that cost less to send than another move of the cursor
 Cell = tuple[str, str]  # a character with what combines with it, and its SGR codes; "" behind a wide one
@@ -62,6 +64,8 @@ class Front:
         for text, style, control in segments:
             if control or not text:
                 continue
+            if not text.isprintable():  # whoever drew it: nothing but our own sequences goes to the terminal
+                text = literal(text)
             codes = self._code(style, system)
             if text.isascii():
                 cells += [(char, codes) for char in text]
