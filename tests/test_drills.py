@@ -38,7 +38,7 @@ async def test_a_fault_is_seen_told_and_its_end_too(name: str) -> None:
     assert (code, evidence["failure"]) == (0, None), evidence
     assert evidence["t_fault"] < evidence["t_notified"] <= evidence["t_fault"] + evidence["within_seconds"]
     assert evidence["t_mended"] < evidence["t_resolved"]
-    left = [psutil.Process(pid).cmdline() for pid in set(psutil.pids()) - before if psutil.pid_exists(pid)]
+    left = [line for pid in set(psutil.pids()) - before if (line := command_line(pid))]
     assert not [argv for argv in left if any("iot-drill" in part for part in argv)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.color import ColorSystem
 from rich.segment import Segment
-from textual._compositor import LayoutUpdate
+from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.strip import Strip
@@ -262,3 +262,13 @@ def test_no_sequence_but_our_own_goes_to_the_terminal() -> None:
     sent = Front().written(LayoutUpdate([[strip]], Region(0, 0, 12, 1)), (12, 1), ColorSystem.TRUECOLOR)
     assert sent.count("\x1b") == 1, "the move to where it begins"
     assert not {"\x9b", "\x07"} & set(sent)
+
+
+def test_of_a_partial_update_only_the_part_is_painted() -> None:
+    """Beside it there are backgrounds without what stands on them: a scrolled form lost its fields."""
+    front, system = Front(), ColorSystem.TRUECOLOR
+    whole = LayoutUpdate([[Strip([Segment("abc日ef")])]], Region(0, 0, 7, 1))
+    assert "abc日ef" in front.written(whole, (7, 1), system)
+    part = ChopsUpdate([{0: Strip([Segment("       ")])}], [(0, 5, 7)], [[7]])
+    assert front.written(part, (7, 1), system) == "\x1b[1;6H  "
+    assert front.written(whole, (7, 1), system) == "\x1b[1;6Hef", "the rest was never touched"

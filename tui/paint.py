@@ -44,17 +44,18 @@ class Front:
             self._codes.clear()
         pen = ""
         out: list[str] = []
-        for y, x, segments in _pieces(update):
-            if 0 <= y < rows:
-                new = self._cells(segments, system)[: cells - x]
-                for start, end in _runs(self._rows[y], x, new):
-                    out.append(f"\x1b[{y + 1};{start + 1}H")
-                    for text, codes in new[start - x : end - x]:
-                        if codes != pen:
-                            out.append(f"\x1b[0;{codes}m" if codes else "\x1b[0m")
-                            pen = codes
-                        out.append(text)
-                self._rows[y][x : x + len(new)] = new
+        for y, x, segments, first, last in _pieces(update, cells):
+            if not 0 <= y < rows:
+                continue  # an update may be of the size before
+            at, new = _cut(self._cells(segments, system), x, first, min(last, cells))
+            for start, end in _runs(self._rows[y], at, new):
+                out.append(f"\x1b[{y + 1};{start + 1}H")
+                for text, codes in new[start - at : end - at]:
+                    if codes != pen:
+                        out.append(f"\x1b[0;{codes}m" if codes else "\x1b[0m")
+                        pen = codes
+                    out.append(text)
+            self._rows[y][at : at + len(new)] = new
         if pen:
             out.append("\x1b[0m")
         return "".join(out)
@@ -88,16 +89,32 @@ class Front:
         return found
 
 
-def _pieces(update: LayoutUpdate | ChopsUpdate) -> Iterator[tuple[int, int, Iterable[Segment]]]:
-    """(line, first cell, segments) of everything the update holds."""
+def _pieces(update: LayoutUpdate | ChopsUpdate, cells: int) -> Iterator[tuple[int, int, Iterable[Segment], int, int]]:
+    """(line, first cell, segments, from, up to) of everything the update holds.
+
+    Of a piece, only the cells from and up to are meant: beside them, a partial update has backgrounds without what
+    stands on them.
+    """
     if isinstance(update, LayoutUpdate):
         for y, strips in enumerate(update.strips, update.region.y):
-            yield y, update.region.x, [segment for strip in strips for segment in strip]
+            yield y, update.region.x, [segment for strip in strips for segment in strip], 0, cells
         return
-    for y in dict.fromkeys(y for y, _, _ in update.spans):
+    for y, first, last in update.spans:
         for x, strip in update.chops[y].items():
             if strip is not None:
-                yield y, x, strip
+                yield y, x, strip, first, last
+
+
+def _cut(drawn: list[Cell], x: int, first: int, last: int) -> tuple[int, list[Cell]]:
+    """(where they begin, the cells from first up to last) of cells that begin at x; no wide character is cut in two."""
+    start, end = max(x, first), min(x + len(drawn), last)
+    if start >= end:
+        return max(0, first), []
+    while start > x and not drawn[start - x][0]:
+        start -= 1
+    while end < x + len(drawn) and not drawn[end - x][0]:
+        end += 1
+    return start, drawn[start - x : end - x]
 
 
 def _runs(old: list[Cell], x: int, new: list[Cell]) -> list[tuple[int, int]]:
