@@ -22,8 +22,8 @@ from agent.ingest.decode import Limits
 from agent.ingest.link import Dial, tls_dial
 from agent.ingest.session import SessionOptions
 from agent.ingest.topics import TopicTemplate
-from agent.shipped import rules_file
 from probes.broker import BrokerLogin
+from probes.shipped import rules_file
 from probes.tls import verifying_context
 from store.db import Db
 

@@ -12,13 +12,13 @@ from pydantic import ValidationError
 
 from agent import config
 from agent.alerts import backtest as backtests
-from agent.shipped import rules_file, shipped
 from agent.usage import FAILED, USAGE, fail, text_of
 from alerting import cases, catalogue, document, durations, explain, model, rules, testrun
 from alerting.document import DocumentError
 from alerting.rules import Rule, RuleSet
 from alerting.ruletest import TestFile
 from alerting.testrun import Outcome
+from probes.shipped import rules_file, shipped
 from store.db import connected
 from store.errors import StoreError
 from store.target import parse_target

@@ -1,6 +1,5 @@
 """Child processes that never outlive us."""
 
-import ctypes
 import json
 import os
 import pwd
@@ -10,16 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_libc = ctypes.CDLL(None)
+from probes.child import die_with_parent
 
 
 class StackError(Exception):
     """A part of the local stack cannot be started; the message says what to do."""
-
-
-def _die_with_parent() -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Child:
@@ -42,7 +36,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
                 env=None if env is None else os.environ | dict(env),
                 **as_user(user),
             )

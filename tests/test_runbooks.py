@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from probes.shipped import shipped
 from tests.consoles import run_cli
 from tui import library
 from tui.runbook.lint import Known, Signature, lint, targets, unanswered
 from tui.runbook.model import Check, Command, Decide, Instruct, json_schema
 from tui.runbook.parse import Runbook, RunbookError, parse
-from tui.shipped import shipped
 
 HEAD = """---
 schema: runbook/1

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from store.db import Db
-from store.members import Role
 
 
 class Level(IntEnum):
@@ -127,11 +126,3 @@ class Trial:
 
 
 Effect = Say | Go | Copy | Prompt | Ask | Form | Write | None
-
-
-@dataclass(frozen=True, slots=True)
-class Needed:
-    """What an action needs: this role in these tenants."""
-
-    role: Role
-    tenants: tuple[str, ...]

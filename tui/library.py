@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from probes.shipped import shipped
 from tui.runbook.parse import Runbook as Parsed
 from tui.runbook.parse import RunbookError, parse
-from tui.shipped import shipped
 
 
 @dataclass(frozen=True, slots=True)

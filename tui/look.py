@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from probes.shipped import runbook_names
 from tui import keymap as keymaps
 from tui import profile as profiles
 from tui.command import USAGE, Chosen, fail
 from tui.options import STATE, Options
 from tui.profile import Profile, ProfileError
-from tui.shipped import runbook_names
 from tui.way import Way
 
 if TYPE_CHECKING:

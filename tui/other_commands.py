@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from alerting.document import DocumentError
+from probes.shipped import shipped
 from tui import library, passwords
 from tui import profile as profiles
 from tui.actions import ACTIONS
@@ -15,7 +16,6 @@ from tui.command import FAILED, USAGE, AsJson, Chosen, fail, print_json
 from tui.keymap import key_name
 from tui.profile import ProfileError
 from tui.runbook.model import json_schema
-from tui.shipped import shipped
 
 runbooks = typer.Typer(help="Read what to do about an alert.", no_args_is_help=True, rich_markup_mode=None)
 

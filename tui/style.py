@@ -52,4 +52,3 @@ THEMES = {
     "mono": Theme(None, None, None, None),
 }
 STYLES = THEMES["auto"].styles()
-MONOCHROME = THEMES["mono"].styles()

@@ -6,7 +6,6 @@ TLS goes through to the database, which is verified by its own name; whoever hol
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
@@ -17,10 +16,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from probes.child import die_with_parent
 from store.target import Target
 
 DELAYS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STEADY_SECONDS = 30.0  # up for so long, and the next failure is a first one again
 WORDS = 5
 OPTIONS = {
@@ -44,11 +43,6 @@ REMEDIES = (
     ("Could not resolve hostname", "check the name in `ssh =`"),
     ("administratively prohibited", "the host forbids forwarding: AllowTcpForwarding in its sshd_config"),
 )  # fmt: skip
-
-
-def _end_with_us() -> None:
-    """In the child: ssh must not stay behind, not even when we are killed."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class TunnelError(Exception):
@@ -108,7 +102,7 @@ class Tunnel:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,  # ctrl+c in the terminal is for the console
-                preexec_fn=_end_with_us,
+                preexec_fn=die_with_parent,
             )
         except OSError as error:
             self.problem = f"ssh cannot be started ({error.strerror}): install the OpenSSH client"

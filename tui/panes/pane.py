@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from store.db import Db
 from store.members import Role
-from tui.effects import Copy, Effect, Go, Say
+from tui.effects import Copy, Effect, Say
 from tui.render import Line, Span, age, box, fit, rule, wrapped
 from tui.table import Table
 from tui.view import View
@@ -217,6 +217,3 @@ def heading(text: str) -> Line:
 def same(names: Sequence[str], noun: str) -> str:
     """`pump-7`, or `12 devices`."""
     return names[0] if len(names) == 1 else f"{len(names)} {noun}"
-
-
-__all__ = ["NOTHING", "WIDE", "Go", "Pane", "facts", "heading", "paragraph", "same"]

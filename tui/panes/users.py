@@ -185,14 +185,6 @@ class Users(Pane):
 
     # -- what keys do
 
-    def tenants(self) -> tuple[str, ...]:
-        """Of the row: any one is enough to act in, so the first that fits is told by the database."""
-        return ()
-
-    def copied(self) -> str:
-        current = self._table.current
-        return current.login if current else ""
-
     def do_new(self, argument: str, view: View) -> Effect:
         return deeds.new(view.me, self._found.tenants)
 

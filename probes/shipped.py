@@ -1,4 +1,4 @@
-"""What comes with the program besides code."""
+"""The files that come with the program besides code."""
 
 import sys
 from pathlib import Path
@@ -10,6 +10,10 @@ INSTALLED = Path(sys.prefix) / "share" / "iot-console"
 def shipped(name: str) -> Path:
     """A file or directory: beside the code in a checkout, under share/ when it is installed."""
     return ROOT / name if (ROOT / name).exists() else INSTALLED / name
+
+
+def rules_file() -> Path:
+    return shipped("alerts.yaml")
 
 
 def runbook_names() -> tuple[str, ...]:
