@@ -1,7 +1,9 @@
 """Parts of the agent from its settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+
+from pydantic import BaseModel, SecretStr
 
 from agent.alert_settings import AppriseSettings, ChannelSettings, MailSettings, WebhookSettings
 from agent.alerts.channels import Apprise, Channel, Log, Mail, Webhook
@@ -18,11 +20,15 @@ from agent.creds.reconciler import Reconciler, Timing
 from agent.creds.signals import Signals
 from agent.creds.takeover import OwnLogins
 from agent.creds.verify import Access
+from agent.duties import Duties, Parts
 from agent.ingest.decode import Limits
-from agent.ingest.link import Dial, tls_dial
+from agent.ingest.link import Dial, Link, tls_dial
+from agent.ingest.pipeline import Pipeline
 from agent.ingest.session import SessionOptions
 from agent.ingest.topics import TopicTemplate
 from probes.broker import BrokerLogin
+from probes.catalogue import Listener, World
+from probes.redact import Redactor
 from probes.shipped import rules_file
 from probes.tls import verifying_context
 from store.db import Db
@@ -94,6 +100,35 @@ def own_logins(settings: Settings, on_change: Callable[[Identity], None]) -> Own
         return OwnLogins(settings.agent.state_dir, settings.creds.identity_days, on_change)
     except IdentityError as error:
         raise ConfigError(f"creds.enabled: {error}") from error
+
+
+def duties(
+    settings: Settings, db: Db, link: Link, pipeline: Pipeline, reconciler: Reconciler | None, redact: Redactor
+) -> Duties:
+    """What people may ask this agent for."""
+    mqtt, device = settings.mqtt, settings.canary
+    place = Listener(
+        device.host or mqtt.host, device.port or mqtt.port, mqtt.tls_name or device.host or mqtt.host, mqtt.ca_file
+    )
+    files = FileStore(settings.creds.directory) if settings.creds.enabled else None
+    world = World(db, None, place, state_dir=settings.agent.state_dir)
+    return Duties(Parts(world, settings.actions, link, pipeline, reconciler, files, redact))
+
+
+def secrets_of(settings: Settings) -> Iterator[str]:
+    """All that the settings hold: a database URL's password too, by itself."""
+    password = settings.target.password
+    if password:
+        yield password
+    waiting: list[object] = [settings]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, SecretStr):
+            yield found.get_secret_value()
+        elif isinstance(found, BaseModel):
+            waiting += [value for _, value in found]
+        elif isinstance(found, dict):
+            waiting += found.values()
 
 
 def reconciler(settings: Settings, db: Db, logins: OwnLogins) -> Reconciler:

@@ -30,11 +30,13 @@ from agent.ingest.topics import TopicTemplate
 from agent.ingest.writer import Names, Writer
 from agent.readings import readings
 from agent.report import Observed, Spooled
+from agent.requests import Requests
 from agent.supervise import supervise
 from agent.systemd import Notifier
 from agent.upkeep import Upkeep
 from agent.web import Web
 from probes.host import Host
+from probes.redact import Redactor
 from store.db import Db, connected
 from store.errors import Misconfigured
 
@@ -66,6 +68,9 @@ class Daemon:
         logins = build.own_logins(settings, self._use)
         own = logins.identities.current if logins else None
         options = build.session_options(settings, own)
+        self._redact = Redactor(build.secrets_of(settings))
+        if own is not None:
+            self._hide(own)
         self._link = Link(dial, address, options, self._pipeline, self._horizon, saved is not None)
         self._reconciler = build.reconciler(settings, db, logins) if logins else None
         self._upkeep = Upkeep(db, agent.id, ingest, settings.alerts.history_days)
@@ -74,6 +79,8 @@ class Daemon:
         self._watch = BrokerWatch(build.device_login(settings))
         self._cloud = cloud.CloudPoll(alerts_db, agent.id, settings.cloud, cloud.command(config_file))
         self._engine = build.engine(settings, alerts_db, self._readings)
+        duties = build.duties(settings, db, self._link, self._pipeline, self._reconciler, self._redact)
+        self._requests = Requests(alerts_db, agent.id, duties)
         self._heartbeat = Heartbeat(
             db, agent.id, VERSION, self.observe, self._horizon, agent.state_dir, self._notifier,
             ingest.write_timeout_seconds + STUCK_SECONDS,
@@ -110,6 +117,7 @@ class Daemon:
                 group.create_task(self._pipeline.recover(), name="recover"),
                 group.create_task(supervise("upkeep", self._upkeep.run), name="upkeep"),
                 group.create_task(supervise("replay", self._replay.run), name="replay"),
+                group.create_task(supervise("requests", self._requests.run), name="requests"),
                 group.create_task(supervise("heartbeat", self._beat), name="heartbeat"),
             ]
             if self._reconciler is not None:
@@ -146,9 +154,13 @@ class Daemon:
 
     def _use(self, identity: Identity) -> None:
         """The agent's own logins have changed."""
+        self._hide(identity)
         self._link.use(identity.ingest, identity.ingest_password)
         if self._canary is not None:
             self._canary.use(identity.canary, identity.canary_password)
+
+    def _hide(self, identity: Identity) -> None:
+        self._redact.know(identity.ingest_password, identity.canary_password, identity.control_password)
 
     async def _watch_canary(self, canary: Canary) -> None:
         settings = self._settings.canary

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from agent.alerts.engine import AlertHealth
 from agent.canary import CanaryHealth
-from agent.creds.reconciler import CredsHealth
+from agent.creds.bulletin import CredsHealth
 from agent.ingest.accounting import Accounting
 from agent.ingest.decode import moment
 from agent.ingest.link import LinkHealth

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from agent.config import IngestSettings
-from store import alerts, leases, partitions
+from store import alerts, leases, partitions, requests
 from store.db import Db
 from store.errors import StoreError
 
@@ -58,4 +58,5 @@ class Upkeep:
             log.info("partitions dropped", names=dropped)
         await partitions.prune(self._db, settings.history_days)
         await alerts.prune(self._db, self._alert_days)
+        await requests.prune(self._db, settings.history_days)
         return True

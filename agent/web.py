@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from agent.creds.reconciler import CredsHealth
+from agent.creds.bulletin import CredsHealth
 from agent.report import Observed, healthy, parts
 from store.agents import PartState
 

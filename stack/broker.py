@@ -129,6 +129,10 @@ class Broker:
         assert self._child is not None
         self._child.send(signum)
 
+    @property
+    def alive(self) -> bool:
+        return self._child is not None and self._child.alive
+
     def stop(self) -> None:
         if self._child is not None:
             self._child.stop()

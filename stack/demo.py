@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import shutil
 import signal
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from stack import operations, remote
 from stack.local import LocalAgent, LocalStack, Tenant, fleet, short_directory
 from stack.process import Child, StackError
 from store.db import Db, connected
@@ -74,7 +76,7 @@ async def _demo(stack: LocalStack, options: argparse.Namespace) -> int:
     _say(began, f"schema, logins and {options.devices} devices of two tenants are in")
     stack.broker.start()
     _say(began, f"Mosquitto listens with TLS on 127.0.0.1:{stack.broker.device_port}")
-    agent = stack.agent()
+    agent = stack.agent(settings=operations.agent_settings(stack))
     agent.start()
     await agent.ready()
     async with connected(parse_target(stack.owner_url), "iot-demo", 2) as db:
@@ -84,7 +86,8 @@ async def _demo(stack: LocalStack, options: argparse.Namespace) -> int:
         _say_how_to_try(stack, _url_file(stack))
         if options.headless:
             return await _summary(db, simulator)
-    return await _console(stack)
+    async with remote.served(operations.socket_path(stack), operations.deeds(stack, agent)):
+        return await _console(stack)
 
 
 def _simulate(stack: LocalStack, options: argparse.Namespace) -> Child:
@@ -134,6 +137,8 @@ def _say_how_to_try(stack: LocalStack, url_file: Path) -> None:
     XDG_CONFIG_HOME={stack.state} mosquitto_pub -q 1 -t {topic} -m '{{"seq": 1, "temperature": 21.5}}'
   Change its credentials, and see what the broker says to the old ones:
     .venv/bin/iot-console --url-file {url_file} device rotate {SPARE.slug}/{SPARE.devices[0]} --overlap 0
+  Break something, and follow its runbook: 3 alerts, b its runbook, n follow it.
+    the broker:  kill -9 {stack.broker.pid}          the database:  kill -INT {stack.cluster.pid}
 """,
         flush=True,
     )
@@ -171,8 +176,10 @@ def _print_summary(tally: Mapping[str, int], counted: Mapping[str, int]) -> int:
 
 async def _console(stack: LocalStack) -> int:
     """The console in this terminal, as the owner of all tenants. Its exit ends the demo."""
-    argv = [sys.executable, "-m", "tui", "--url-file", str(_url_file(stack)), "--environment", "DEMO"]
-    process = await asyncio.create_subprocess_exec(*argv)
+    config = operations.write_profile(stack, "DEMO")
+    argv = [sys.executable, "-m", "tui", "--config", str(config)]
+    # runs of a database that goes away must not stay behind among those of real ones
+    process = await asyncio.create_subprocess_exec(*argv, env=os.environ | {"XDG_STATE_HOME": str(stack.state)})
     try:
         return await process.wait()
     finally:

@@ -76,6 +76,18 @@ class Cluster:
         assert self._child is not None
         return self._child.pid
 
+    @property
+    def alive(self) -> bool:
+        return self._child is not None and self._child.alive
+
+    def psql(self, database: str) -> tuple[str, ...]:
+        """The argv of psql as the superuser; its password is in a file, so that it shows in no process list."""
+        file = self.directory.parent / "pgpass"
+        file.touch(mode=0o600)
+        file.write_text(f"*:*:*:{SUPERUSER}:{self._password}\n")
+        where = f"host={self.socket_dir} port={self.port} user={SUPERUSER} dbname={database}"
+        return ("env", f"PGPASSFILE={file}", str(self._binaries / "psql"), where)
+
     def url(self, user: str, password: str, database: str, socket_dir: Path | None = None) -> str:
         where = f"host={socket_dir or self.socket_dir}&port={self.port}"
         return f"postgresql://{user}:{quote(password, safe='')}@/{database}?{where}"

@@ -150,11 +150,18 @@ async def _a_new_device_gets_in(stack: LocalStack) -> None:
                 await asyncio.sleep(0.05)
 
 
-def test_the_polkit_rule_names_one_unit_and_two_verbs() -> None:
+def test_the_polkit_rule_names_one_unit_and_three_verbs() -> None:
     rule = (ROOT / "deploy/50-iot-agent.rules").read_text()
-    assert rule.count("==") == 5
-    for word in ('"org.freedesktop.systemd1.manage-units"', '"iot-agent"', '"mosquitto.service"', '"reload"', '"stop"'):
-        assert word in rule
+    assert rule.count("==") == 6
+    for word in (
+        "org.freedesktop.systemd1.manage-units",
+        "iot-agent",
+        "mosquitto.service",
+        "reload",
+        "restart",
+        "stop",
+    ):
+        assert f'"{word}"' in rule
     unit = (ROOT / "deploy/iot-agent.service").read_text()
     assert "User=iot-agent\n" in unit
     assert "SupplementaryGroups=mosquitto\n" in unit

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from probes.finding import Signature
 from probes.shipped import shipped
 from tests.consoles import run_cli
 from tui import library
-from tui.runbook.lint import Known, Signature, lint, targets, unanswered
+from tui.runbook.lint import Known, lint, targets, unanswered
 from tui.runbook.model import Check, Command, Decide, Instruct, json_schema
 from tui.runbook.parse import Runbook, RunbookError, parse
 

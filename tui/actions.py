@@ -46,8 +46,23 @@ class Action:
 NOW, LETTERS = "overview/now", "overview/letters"
 DEVICES, GENERATIONS = "devices/devices", "devices/generations"
 FIRING, ENDED, SILENCES = "alerts/firing", "alerts/ended", "alerts/silences"
-RULES, PEOPLE, RUNBOOKS = "rules/rules", "users/people", "runbooks/runbooks"
-SEVERAL = (NOW, LETTERS, DEVICES, GENERATIONS, "devices/brokers", FIRING, ENDED, SILENCES, "alerts/messages")
+RULES, PEOPLE = "rules/rules", "users/people"
+RUNBOOKS, RUNS, RUN = "runbooks/runbooks", "runbooks/runs", "runbooks/run"
+SEVERAL = (
+    NOW,
+    LETTERS,
+    DEVICES,
+    GENERATIONS,
+    "devices/brokers",
+    FIRING,
+    ENDED,
+    SILENCES,
+    "alerts/messages",
+    RUNBOOKS,
+    RUNS,
+    RUN,
+)
+LISTS = (*(place for place in SEVERAL if place != RUN), RULES, PEOPLE, "doctor/checks")
 OPERATOR, OWNER = Role.OPERATOR, Role.OWNER
 
 OF_PLACES = (
@@ -59,6 +74,12 @@ OF_PLACES = (
     Action("history", ("h",), "history", "earlier alerts of this name", (FIRING, ENDED)),
     Action("ingest_again", ("i",), "take again", "have an agent take the message again; mend its cause first",
            (LETTERS,), OPERATOR),
+    Action("new", ("n",), "follow", "follow this runbook; `:new drill` as an exercise, `:new manual` without executing",
+           (RUNBOOKS,), None, "[drill|manual]"),
+    Action("comment", ("c",), "note", "write a note into the timeline", (RUN,), None, "TEXT"),
+    Action("edit", ("e",), "correct", "correct an entry of the timeline; the old one stays on record", (RUN,), None,
+           "NUMBER TEXT"),
+    Action("text", ("v",), "all of it", "the whole step with its evidence; again closes it", (RUN,)),
     Action("new", ("n",), "new", "register a device; a rule of a tenant; a person",
            (DEVICES, RULES, PEOPLE), OWNER),
     Action("edit", ("e",), "edit", "a rule as a form; a person's role", (RULES, PEOPLE), OWNER),
@@ -80,15 +101,16 @@ OF_PLACES = (
 )  # fmt: skip
 
 OF_LISTS = (
-    Action("open", ("enter",), "open", "the whole of it; again or esc closes it"),
+    Action("open", ("enter",), "open", "the whole of it; again or esc closes it", LISTS),
+    Action("open", ("enter",), "do it", "do what the cursor is at; what changes the world is asked first", (RUN,)),
     Action("view", ("tab",), "view", "the next view of the pane", SEVERAL),
     Action("view_back", ("shift+tab",), "", "the view before", SEVERAL),
-    Action("filter", ("slash",), "filter", "words, column:text, column<30m, !what must not be", (), None, "FILTER"),
-    Action("mark", ("space",), "mark", "mark for an action on many"),
-    Action("mark_all", ("ctrl+a",), "", "mark all that are shown, or none"),
-    Action("sort", ("o",), "sort", "order by a column; the same again turns it round", (), None, "COLUMN"),
-    Action("columns", ("f",), "", "which columns are shown", (), None, "COLUMN..."),
-    Action("export", ("x",), "export", "the shown rows into a CSV or JSON file", (), None, "FILE"),
+    Action("filter", ("slash",), "filter", "words, column:text, column<30m, !what must not be", LISTS, None, "FILTER"),
+    Action("mark", ("space",), "mark", "mark for an action on many", LISTS),
+    Action("mark_all", ("ctrl+a",), "", "mark all that are shown, or none", LISTS),
+    Action("sort", ("o",), "sort", "order by a column; the same again turns it round", LISTS, None, "COLUMN"),
+    Action("columns", ("f",), "", "which columns are shown", LISTS, None, "COLUMN..."),
+    Action("export", ("x",), "export", "the shown rows into a CSV or JSON file; a run as Markdown", (), None, "FILE"),
     Action("up", ("up", "k"), "", "a row up"),
     Action("down", ("down", "j"), "", "a row down"),
     Action("page_up", ("pageup",), "", "a page up"),

@@ -62,7 +62,7 @@ class Console(Pressed):
         self.state_dir = options.state_dir
         self._behind: dict[str, Loaded] = {}  # what came while the picture was frozen
         self.general = General(self, options.files_dir)
-        self.panes = Panes(options)
+        self.panes = Panes(options, way, self.present)
         self.previous = ""
         self.feed: Feed | None = None
         self._styles = THEMES[options.theme].styles()
@@ -91,6 +91,10 @@ class Console(Pressed):
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.feed.listen())
                 await self.feed.run()
+
+    def present(self) -> Db | None:
+        """The database, while it answers."""
+        return self.db if self.view.path.state is PathState.LIVE else None
 
     def follow(self, db: Db) -> None:
         """Live on this database from now on."""
@@ -183,8 +187,8 @@ class Console(Pressed):
         match effect:
             case Say(text, style):
                 self.bar.say(text, style, self.clock())
-            case Go(name, view, key, text):
-                self.go(name, view, key, text)
+            case Go():
+                self.go(effect)
             case Copy(text, what):
                 self._copy(text, what)
             case None:
@@ -193,15 +197,17 @@ class Console(Pressed):
                 self.begin(other)
         self.draw()
 
-    def go(self, name: str, view: str, key: str, text: str) -> None:
+    def go(self, to: Go) -> None:
         """To a pane. The filter of where one comes to is kept, unless another one is given."""
+        name, key = to.pane, to.key
         if name != self.view.pane:
             self.previous, self.view = self.view.pane, replace(self.view, pane=name)
         self.page = ""
         pane = self.pane
-        pane.view = view or pane.view
-        if text:
-            pane.table.set_filter(text)
+        pane.view = to.view or pane.view
+        pane.about = to.about
+        if to.filter:
+            pane.table.set_filter(to.filter)
         if key and not pane.table.select(key):
             pane.table.set_filter("")
             pane.table.select(key)
@@ -247,6 +253,8 @@ class Console(Pressed):
             self.page = ""
         elif self.pane.opened:
             self.pane.opened = False
+        elif self.pane.leave():
+            self.wanted()
         elif self.pane.table.marked:
             self.pane.table.marked.clear()
         elif self.pane.table.filter.text:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from tui.effects import Ask, Level, Secret, Write
+from tui.effects import Ask, Level, Secret, Work, Write
 from tui.render import Line, Span, clock, fit, literal, rule, wrapped
 
 FLASH_SECONDS = 12.0
@@ -27,7 +27,7 @@ class Flash:
 class Pending:
     """A change that is made when nobody thinks again until due."""
 
-    write: Write
+    write: Write | Work
     due: float
 
 

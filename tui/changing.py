@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from store.db import Db
 from store.errors import Denied, StoreError, Unavailable
 from tui.bar import THINK_SECONDS, Bar, Pending
-from tui.effects import Ask, Done, Effect, Form, Go, Level, Secret, Trial, Write
+from tui.effects import Ask, Done, Effect, Form, Go, Level, Secret, Trial, Work, Write
 from tui.paint import CellDiff
 from tui.panes.pane import Pane
 from tui.view import PathState, View
@@ -58,13 +58,14 @@ class Changing(CellDiff):
 
     # -- may it be?
 
-    def no_changes(self) -> str:
+    def no_changes(self, effect: object = None) -> str:
         """Why nothing can be changed now; "" when it can."""
         if self.bar.secrets:
             return "a secret is shown: hand it over and close it first (esc)"
         if self.view.frozen_at is not None:
             return "the picture is frozen, the world is not: p goes on"
-        return self.away()
+        works = isinstance(effect.then if isinstance(effect, Ask) else effect, Work)
+        return "" if works else self.away()
 
     def away(self) -> str:
         if self.db is None or self.view.path.state is not PathState.LIVE or self.view.stale:
@@ -97,18 +98,21 @@ class Changing(CellDiff):
             self.bar.pending = None
             self.write(pending.write)
 
-    def write(self, write: Write) -> None:
-        if why := self.away():
+    def write(self, write: Write | Work) -> None:
+        if why := "" if isinstance(write, Work) else self.away():
             self.say(f"{write.doing}: not done, {why}", "crit")
             return
         self.say(f"{write.doing} …", "dim")
         self._writing += 1
         self.run_worker(self._written(write, self.pane, self._stored_from), group="write", exit_on_error=False)
 
-    async def _written(self, write: Write, pane: Pane, form: "FormView | None") -> None:
-        assert self.db is not None
+    async def _written(self, write: Write | Work, pane: Pane, form: "FormView | None") -> None:
         try:
-            done = await write.run(self.db)
+            if isinstance(write, Work):
+                done = await write.run()
+            else:
+                assert self.db is not None
+                done = await write.run(self.db)
         except Unavailable as error:
             self.say(f"{write.doing}: the database went away, look whether it was done: {error}", "crit")
         except Denied as error:

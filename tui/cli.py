@@ -131,6 +131,7 @@ from tui import (  # noqa: E402
     doctor_command,
     other_commands,
     rule_commands,
+    runbook_commands,
     user_commands,
 )
 
@@ -140,7 +141,7 @@ app.add_typer(device_commands.app, name="device")
 app.add_typer(credential_commands.app, name="credentials")
 app.add_typer(alert_commands.app, name="alerts")
 app.add_typer(dead_letter_commands.app, name="dead-letters")
-app.add_typer(other_commands.runbooks, name="runbooks")
+app.add_typer(runbook_commands.app, name="runbooks")
 app.add_typer(rule_commands.app, name="rules")
 app.add_typer(user_commands.app, name="users")
 app.command("keys")(other_commands.keys)

@@ -108,6 +108,16 @@ def way_of(found: Chosen) -> tuple[Way, Profile | None]:
         fail(str(error), USAGE)
 
 
+def same_console(found: Chosen) -> tuple[str, ...]:
+    """The command that leads where this one does, for programs that we start."""
+    this = (sys.executable, "-m", "tui")
+    if found.url_file is not None:
+        return (*this, "--url-file", str(found.url_file))
+    if found.profile is not None:
+        return (*this, "--config", str(found.config.expanduser()), "--profile", found.profile)
+    return (*this, "--config", str(found.config.expanduser()))
+
+
 def checked(target: Target) -> Target:
     """The same. Raises ValueError for a CA file that cannot be read: it is said now, and not on a screen."""
     try:

@@ -4,7 +4,7 @@ import time
 
 from tui import actions, history
 from tui.changing import Changing
-from tui.effects import Ask, Form, Level, Prompt, Say, Write
+from tui.effects import Ask, Form, Level, Prompt, Say, Work, Write
 from tui.entry import Entry
 
 COMMAND_HINT = "tab completes, up: earlier ones, esc: leave"
@@ -22,9 +22,9 @@ class Doing(Changing):
 
     # -- beginning
 
-    def begin(self, effect: Prompt | Ask | Form | Write) -> None:
+    def begin(self, effect: Prompt | Ask | Form | Write | Work) -> None:
         """A question, a form, or a change."""
-        if why := self.no_changes() if not isinstance(effect, Prompt) else "":
+        if why := self.no_changes(effect) if not isinstance(effect, Prompt) else "":
             self.say(why, "crit")
             return
         match effect:
@@ -38,7 +38,7 @@ class Doing(Changing):
                     self._type("confirm", "")
             case Form():
                 self.open_form(effect)
-            case Write():
+            case Write() | Work():
                 self.write(effect)
 
     # -- one line of text

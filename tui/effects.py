@@ -43,6 +43,14 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What takes time and needs no database, such as a step of a runbook. As Write otherwise."""
+
+    doing: str
+    run: Callable[[], Awaitable[Done]]
+
+
+@dataclass(frozen=True, slots=True)
 class Say:
     """One line above the footer. style: see tui.style."""
 
@@ -52,12 +60,13 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Go:
-    """To another pane: show this row, or these."""
+    """To another pane: show this row, or these. about: the alert that leads there, by its event's id."""
 
     pane: str
     view: str = ""
     key: str = ""
     filter: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +95,7 @@ class Ask:
     level: Level
     question: str
     consequences: tuple[str, ...]
-    then: Write
+    then: "Write | Work"
     expected: str = ""
 
 
@@ -125,4 +134,4 @@ class Trial:
     run: Callable[[Db], Awaitable[str]]
 
 
-Effect = Say | Go | Copy | Prompt | Ask | Form | Write | None
+Effect = Say | Go | Copy | Prompt | Ask | Form | Write | Work | None

@@ -56,6 +56,12 @@ def write_secrets(path: Path, secrets: Sequence[tuple[str, str]]) -> None:
         csv.writer(stream).writerows([("username", "password"), *secrets])
 
 
+def write_document(path: Path, text: str) -> None:
+    """A new file, for its owner alone. Raises OSError."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(text)
+
+
 def write_report(path: Path, text: str) -> None:
     """The text, redacted, and beside it the same as a picture. Raises OSError."""
     clean = redacted(text)

@@ -237,11 +237,15 @@ class General:
         if self.app.bar.secrets:
             return self._export_secrets(argument)
         name = self.app.pane.name
-        default = str(self.home / export.file_name(name, self.app.view.now, "csv"))
+        document = self.app.pane.document(self.app.view.now)
+        suffix = "csv" if document is None else "md"
+        default = str(self.home / export.file_name(name, self.app.view.now, suffix))
 
         def chosen(text: str) -> Effect:
             path = Path(text.strip()).expanduser()
             pane = self.app.pane
+            if document is not None:
+                return self._written(path, document)
             try:
                 rows = pane.table.records(self.app.view.now)
                 export.write_rows(path, rows, pane.table.count(pane.noun), pane.at or self.app.view.now)
@@ -252,8 +256,15 @@ class General:
         return (
             chosen(argument)
             if argument
-            else Prompt("Export to", "a .csv or .json file that is not there yet", chosen, default)
+            else Prompt("Export to", f"a .{suffix} file that is not there yet", chosen, default)
         )
+
+    def _written(self, path: Path, document: str) -> Effect:
+        try:
+            export.write_document(path, document)
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror}") from None
+        return Say(f"it is in {path}", "ok")
 
     def _export_secrets(self, argument: str) -> Effect:
         default = str(self.home / export.file_name("secrets", self.app.clock(), "csv"))

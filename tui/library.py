@@ -61,6 +61,8 @@ def mistakes(folder: Path, rules_file: Path | None, today: date) -> list[str]:
     Raises OSError, DocumentError when that file cannot be read.
     """
     from alerting import rules  # slow to import, and only needed here
+    from probes.actions import ACTIONS
+    from probes.catalogue import CHECKS
     from tui.runbook.lint import Known, lint, unanswered
 
     alerts = {}
@@ -69,7 +71,8 @@ def mistakes(folder: Path, rules_file: Path | None, today: date) -> list[str]:
         alerts = {rule.alert: rule.runbook for rule in found.rules}
         alerts |= {template.alert: template.runbook for template in found.templates}
     paths = sorted(folder.glob("*.md"))
-    known = Known(alerts=alerts, runbooks={path.stem for path in paths})
+    checks = {name: check.signature for name, check in CHECKS.items()}
+    known = Known(checks, ACTIONS, alerts, {path.stem for path in paths})
     said, read_well = [], []
     for path in paths:
         try:

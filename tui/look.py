@@ -1,6 +1,5 @@
 """The console's options from the command line, a profile and a person's files."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,8 +7,8 @@ from typing import TYPE_CHECKING
 from probes.shipped import runbook_names
 from tui import keymap as keymaps
 from tui import profile as profiles
-from tui.command import USAGE, Chosen, fail
-from tui.options import STATE, Options
+from tui.command import USAGE, Chosen, fail, same_console
+from tui.options import Options
 from tui.profile import Profile, ProfileError
 from tui.way import Way
 
@@ -39,17 +38,17 @@ class Look:
         file = self.alerts_file or (profile.alerts_file if profile else None)
         if file is not None and not file.expanduser().is_file():
             fail(f"--alerts-file {file}: there is no such file on this machine", USAGE)
-        state = os.environ.get("XDG_STATE_HOME")
         return Options(
             environment=self.environment or (profile.environment if profile else "PROD"),
             ascii_only=self.ascii_only,
             theme=theme,
             keymap=self._keymap(),
-            state_dir=Path(state) / "iot-console" if state else STATE.expanduser(),
             alerts_file=file.expanduser() if file else None,
             runbooks=_runbooks,
             runbook_names=runbook_names(),
             profiles=_names(wanted.config),
+            profile=profile,
+            console=same_console(wanted),
         )
 
     def _keymap(self) -> keymaps.Keymap:

@@ -20,6 +20,15 @@ user = "iot_u_anna"
 ca_file = "~/.config/iot-console/prod-ca.crt"
 password = "keyring"          # prompt, keyring, or file:~/path
 ssh = "anna@vm.example.net"   # leave it out to connect directly
+
+[profiles.prod.broker]        # for checks from this machine
+host = "mqtt.example.net"
+
+[profiles.prod.azure]         # for runbooks that look at Azure
+resource_group = "iot"
+vm = "iot-vm"
+nsg = "iot-nsg"
+my_ip = "203.0.113.7"
 """
 
 
@@ -39,10 +48,23 @@ def _password(text: str) -> str:
     return text
 
 
+class BrokerPlace(BaseModel):
+    """Where devices reach the broker, for checks from this machine. tls_name: what its certificate must carry, if that
+    is not host; ca_file: who signed it; without it, the system's authorities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: Annotated[str, AfterValidator(_host)]
+    port: int = Field(8883, ge=1, le=65535)
+    tls_name: str | None = None
+    ca_file: Path | None = None
+
+
 class Profile(BaseModel):
     """One environment. ca_file: who signed the database's certificate; without it, the system's authorities.
 
-    ssh_config: instead of ~/.ssh/config.
+    ssh_config: instead of ~/.ssh/config. azure, contacts, commands and limits are for runbooks: names such as
+    resource_group, people to call, argv lists such as database_start, numbers such as disk_free_percent.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +80,24 @@ class Profile(BaseModel):
     ssh_config: Path | None = None
     theme: Literal["auto", "dark", "light", "contrast", "deuteranopia", "mono"] | None = None
     alerts_file: Path | None = None
+    broker: BrokerPlace | None = None
+    azure: dict[str, str] = {}
+    contacts: dict[str, str] = {}
+    commands: dict[str, tuple[str, ...]] = {}
+    limits: dict[str, str] = {}
+
+    def values(self) -> dict[str, str | tuple[str, ...]]:
+        """What runbooks may ask for as `config.NAME`."""
+        found: dict[str, str | tuple[str, ...]] = {"environment": self.environment}
+        if self.ssh is not None:
+            found["ssh"] = self.ssh
+        if self.broker is not None:
+            found |= {"broker.host": self.broker.host, "broker.port": str(self.broker.port)}
+            found["broker.name"] = self.broker.tls_name or self.broker.host
+        found |= {f"azure.{name}": value for name, value in self.azure.items()}
+        found |= {f"limits.{name}": value for name, value in self.limits.items()}
+        found |= {f"contacts.{name}": value for name, value in self.contacts.items()}
+        return found | {f"commands.{name}": value for name, value in self.commands.items()}
 
     def target(self, password: str | None) -> Target:
         """Where it leads; the tunnel, if there is one, comes on top."""

@@ -70,11 +70,16 @@ class Applier:
                 return self._done("pending", "pending", finding.detail, desired.generation, began)
         return await self._undo(before, finding, desired.generation, around, began)
 
-    async def repair(self, around: Surroundings) -> LogEntry:
-        """Put the last good set back without asking the database: after somebody's edit, or at a start without it."""
+    async def repair(self, around: Surroundings, before: int | None = None) -> LogEntry:
+        """Put the last good set back without asking the database: after somebody's edit, or at a start without it.
+
+        before: the last good one that is older.
+        """
         began = time.monotonic()
-        good = self._last_good(self._files.read())
+        good = self._last_good(self._files.read()) if before is None else self._files.kept(before)
         if good is None:
+            if before is not None:
+                return self._done(self.state, "refused", f"no set before {before} is kept", self.generation, began)
             return self._done("pending", "pending", "there is no set yet and the database is away", 0, began)
         generation, files = good
         finding = await self._put_back(generation, files, around)

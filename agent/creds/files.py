@@ -56,11 +56,11 @@ class FileStore:
         except OSError as error:
             raise self._error(error) from error
 
-    def kept(self) -> tuple[int, Files] | None:
-        """Number and files of the newest set that was proved good."""
+    def kept(self, before: int | None = None) -> tuple[int, Files] | None:
+        """Number and files of the newest set that was proved good; of those older than `before`, if that is given."""
         for place in sorted((self._directory / HISTORY).glob("*"), reverse=True):
             files = FileStore(place).read()
-            if files is not None:
+            if files is not None and (before is None or int(place.name) < before):
                 return int(place.name), files
         return None
 

@@ -9,12 +9,12 @@ import contextlib
 import math
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import structlog
 
 from agent.creds import plan, verify
 from agent.creds.applier import Applier, Surroundings
+from agent.creds.bulletin import Bulletin, CredsHealth
 from agent.creds.control import Control
 from agent.creds.files import FileError
 from agent.creds.killswitch import SINGLY, KillSwitch
@@ -22,18 +22,17 @@ from agent.creds.signals import SignalError
 from agent.creds.takeover import OwnLogins
 from agent.creds.verify import Access, Verdict
 from probes.broker import BrokerError
-from probes.certificates import Served, served
 from store import brokers
-from store.brokers import Broker, LogEntry
+from store.brokers import LogEntry
 from store.db import Db
 from store.errors import StoreError
 
 log = structlog.get_logger()
 DEBOUNCE_SECONDS = 0.03
 BUSY_SHARE = 4  # of the time, at most one part is spent on applying
-CERTIFICATE_SECONDS = 60.0
 LISTEN_AGAIN_SECONDS = 1.0
 FIRST_CONNECT_SECONDS = 5.0
+HELD_OFF_SECONDS = 3600.0  # a set that a person took back, unless a newer one comes
 AGAIN_SECONDS = 60.0  # until a set that did not hold is tried again
 MOST_PURGED = 1000
 LOCAL_ERRORS = (FileError, SignalError, BrokerError, OSError)
@@ -47,19 +46,6 @@ class Timing:
     check: float
 
 
-@dataclass(slots=True)
-class CredsHealth:
-    """For the status row. desired: the newest set, None while the database is away."""
-
-    state: str = "pending"
-    detail: str = "not looked yet"
-    generation: int = 0
-    desired: int | None = None
-    entries: int = 0
-    certificate: Served | None = None
-    certificate_error: str | None = None
-
-
 class Reconciler:
     """run() never ends. What is wrong is in health; nothing is raised."""
 
@@ -67,6 +53,7 @@ class Reconciler:
         self, db: Db, broker_id: str, applier: Applier, access: Access, logins: OwnLogins, timing: Timing
     ) -> None:
         self.health = CredsHealth()
+        self._bulletin = Bulletin(db, broker_id, access)
         self._db = db
         self._broker_id = broker_id
         self._applier = applier
@@ -78,8 +65,9 @@ class Reconciler:
         self._wake = asyncio.Event()
         self._proved_at: float | None = None  # None: what should be there has not been proved by this process
         self._rejected = (0, 0.0)  # a set that did not work, and when to try it again
-        self._certificate_at = 0.0
         self._resumed = False
+        self._restore_from: int | None = None  # a person wants the set before this one
+        self._rounds = asyncio.Condition()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -107,6 +95,8 @@ class Reconciler:
             began = time.monotonic()
             self._wake.clear()
             await self.tick(time.time())
+            async with self._rounds:
+                self._rounds.notify_all()
             ended = time.monotonic()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timing.poll):
@@ -114,6 +104,35 @@ class Reconciler:
                 # what comes shortly after is taken together with it
                 rested = ended + (ended - began) * (BUSY_SHARE - 1) - time.monotonic()
                 await asyncio.sleep(max(DEBOUNCE_SECONDS, min(rested, self._timing.poll)))
+
+    # -- what people ask for
+
+    async def reapply(self) -> tuple[str, str]:
+        """The newest set again, proved; returns state and detail after it."""
+        self._proved_at, self._rejected = None, (0, 0.0)
+        return await self._after_a_round()
+
+    async def restore(self) -> tuple[str, str]:
+        """The set before the one in force, for an hour, or until a newer one than today's is made.
+
+        What was revoked since then stays out: the kill switch sees to it.
+        """
+        self._restore_from = self._applier.generation
+        return await self._after_a_round()
+
+    async def enforced(self) -> verify.Finding:
+        """Whether the set in force is, by logging in."""
+        return await self._applier.check()
+
+    async def _after_a_round(self) -> tuple[str, str]:
+        async with self._rounds:
+            self._wake.set()
+            await self._rounds.wait()  # of one that is under way
+            self._wake.set()
+            await self._rounds.wait()
+        return self.health.state, self.health.detail
+
+    # -- rounds
 
     async def tick(self, now: float) -> None:
         """One look at everything."""
@@ -132,8 +151,7 @@ class Reconciler:
             self._say("failed", str(error))
         if self._logins.under_way:
             self._wake.set()
-        await self._look_at_certificate(now)
-        await self._report()
+        await self._report(now)
 
     def _connected(self) -> None:
         """The broker may have been started anew: look again."""
@@ -167,6 +185,9 @@ class Reconciler:
 
     async def _converge(self, desired: int, now: float) -> None:
         """Apply the newest set if it is not in force; otherwise see from time to time that nothing has changed."""
+        if self._restore_from is not None:
+            await self._step_back(self._restore_from, desired, now)
+            return
         number, again_at = self._rejected
         rejected = desired == number and now < again_at and not await brokers.confirmed(self._db, desired)
         if desired != self._applier.generation and not rejected:
@@ -228,6 +249,12 @@ class Reconciler:
             with contextlib.suppress(StoreError):  # the log has it too
                 await brokers.write_log(self._db, self._broker_id, entry)
 
+    async def _step_back(self, generation: int, desired: int, now: float) -> None:
+        self._restore_from = None
+        await self._finished(await self._applier.repair(self._surroundings(), generation), now)
+        if self._applier.generation < generation:
+            self._rejected = (desired, now + HELD_OFF_SECONDS)
+
     def _surroundings(self) -> Surroundings:
         return Surroundings(self._logins.identities, self._control.version, self._control.dynsec is not None)
 
@@ -245,41 +272,11 @@ class Reconciler:
         entry = LogEntry(self._applier.generation, outcome, what, self._applier.entries, 0.0)
         await brokers.write_log(self._db, self._broker_id, entry)
 
-    # -- what others see
-
-    async def _look_at_certificate(self, now: float) -> None:
-        if now - self._certificate_at < CERTIFICATE_SECONDS:
-            return
-        self._certificate_at = now
-        device = self._access.device
-        try:
-            self.health.certificate = await served(device.host, device.port, device.tls)
-            self.health.certificate_error = None
-        except (OSError, TimeoutError) as error:
-            self.health.certificate_error = str(error) or "no answer"
-
     def _say(self, state: str, detail: str) -> None:
         self.health.state, self.health.detail = state, detail
         self.health.generation, self.health.entries = self._applier.generation, self._applier.entries
 
-    async def _report(self) -> None:
-        certificate, made_at = self.health.certificate, self._logins.identities.current.made_at
-        row = Broker(
-            broker_id=self._broker_id,
-            generation=self._applier.generation,
-            state=self.health.state,
-            detail=self.health.detail,
-            entries=self._applier.entries,
-            version=self._control.version,
-            identity_since=_moment(made_at),
-            certificate_until=_moment(certificate.until if certificate else None),
-            ca_until=_moment(certificate.ca_until if certificate else None),
-        )
-        try:
-            await brokers.put(self._db, row)
-        except StoreError as error:
-            log.debug("broker row not written", error=str(error))
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    async def _report(self, now: float) -> None:
+        await self._bulletin.look_at_certificate(self.health, now)
+        made_at = self._logins.identities.current.made_at
+        await self._bulletin.put(self.health, self._control.version, made_at)

@@ -67,6 +67,8 @@ class Link:
         self._epoch = 0
         self._had_session = had_session
         self._closing = False
+        self._paused_until = 0.0  # by the monotonic clock
+        self._resumed = asyncio.Event()
         self._subscribed = asyncio.Event()
 
     async def subscribed(self, seconds: float) -> None:
@@ -80,6 +82,27 @@ class Link:
         self._options = replace(self._options, username=username, password=password)
         if self._session is not None:
             self._session.abort()
+
+    def pause(self, seconds: float) -> None:
+        """Leave the broker for a time: it queues for us. A pause ends by itself, so that none is forgotten."""
+        self._paused_until = time.monotonic() + seconds
+        self._resumed.clear()
+        if self._session is not None:
+            self._session.disconnect()
+
+    def resume(self) -> None:
+        self._paused_until = 0.0
+        self._resumed.set()
+
+    async def _until_resumed(self) -> None:
+        left = self._paused_until - time.monotonic()
+        if left > 0 and not self._closing:
+            self.health.error = f"paused by a person, for {left / 60:.0f} minutes at most"
+            log.warning("ingest is paused", seconds=round(left))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._resumed.wait()
+            log.warning("ingest goes on")
 
     @property
     def confirmed(self) -> float | None:
@@ -98,6 +121,7 @@ class Link:
     def disconnect(self) -> None:
         """Leave politely; the broker keeps the session and queues for us."""
         self._closing = True
+        self._resumed.set()
         if self._session is not None:
             self._session.disconnect()
 
@@ -105,6 +129,7 @@ class Link:
         """Until disconnect() is called."""
         failures = 0
         while not self._closing:
+            await self._until_resumed()
             try:
                 lasted = await self._live()
             except SessionError as error:

@@ -5,6 +5,7 @@ neither is held, and with it everything behind it: the broker keeps the rest.
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -74,6 +75,7 @@ class Pipeline:
         self._current: Sequence[Delivery] = ()
         self._progress_at = time.monotonic()
         self._drain_limit = DRAIN_LIMIT
+        self._hurry = asyncio.Event()
 
     # -- agent.ingest.session.Receiver
 
@@ -102,6 +104,10 @@ class Pipeline:
     def unsettled_for(self) -> float:
         """Seconds since the first of what we hold came into our hands; 0 when we hold nothing."""
         return 0.0 if not self.pending() else time.monotonic() - self._progress_at
+
+    def hurry(self) -> None:
+        """Do not wait any longer: ask the database again at once."""
+        self._hurry.set()
 
     # -- loops
 
@@ -134,7 +140,10 @@ class Pipeline:
                 self._set_spool_aside(error)
             except SpoolFullError as error:  # no room even to remove: what was moved is moved again, as duplicates
                 log.error("spool cannot be emptied", error=str(error))
-            await asyncio.sleep(backoff(failures))
+            self._hurry.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(backoff(failures)):
+                    await self._hurry.wait()
             failures += 1
 
     async def _drain_step(self) -> None:

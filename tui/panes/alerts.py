@@ -202,7 +202,11 @@ class Alerts(Pane):
 
     def do_runbook(self, argument: str, view: View) -> Effect:
         row = self.table.current
-        return Go("runbooks", key=row.runbook) if row is not None else Say("choose an alert first", "warn")
+        return (
+            Go("runbooks", "runbooks", row.runbook, about=row.event_id)
+            if row is not None
+            else Say("choose an alert first", "warn")
+        )
 
     def do_history(self, argument: str, view: View) -> Effect:
         row = self.table.current

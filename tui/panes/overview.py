@@ -136,7 +136,7 @@ class Overview(Pane):
 
     def do_runbook(self, argument: str, view: View) -> Effect:
         row = self._firing.current
-        return Go("runbooks", key=row.runbook) if row else Say("no alert is firing", "warn")
+        return Go("runbooks", "runbooks", row.runbook, about=row.event_id) if row else Say("no alert is firing", "warn")
 
     def _ids(self, *states: str) -> list[int]:
         return [row.dead_letter_id for row in self._letters.chosen if row.state in states]

@@ -33,6 +33,7 @@ class Pane:
         self.scroll = 0
         self.at: float | None = None  # when its rows were true, seconds since 1970
         self.error = ""
+        self.about = ""  # the alert that led here
 
     # -- what each pane does in its own way
 
@@ -97,6 +98,14 @@ class Pane:
         """The next view, or the one before."""
         self.view = self.views[(self.views.index(self.view) + by) % len(self.views)]
         self.opened = False
+
+    def leave(self) -> bool:
+        """Close what is open besides the detail; False when nothing is."""
+        return False
+
+    def document(self, now: float) -> str | None:
+        """Text that `x` exports as Markdown, where rows would say less."""
+        return None
 
     def copied(self) -> str:
         """What `y` copies."""

@@ -189,7 +189,7 @@ class Rules(Pane):
 
     def do_runbook(self, argument: str, view: View) -> Effect:
         row = self._row()
-        return Go("runbooks", key=str(row.body.get("runbook", "")))
+        return Go("runbooks", "runbooks", str(row.body.get("runbook", "")))
 
 
 def _words(row: RuleRow) -> str:

@@ -4,19 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
 
-from tui.runbook.model import Check, Command, Decide, Instruct, Note, Part, Wait, variables
+from probes.finding import Signature
+from tui.runbook.model import VARIABLE, Check, Command, Decide, Instruct, Note, Wait, variables
 from tui.runbook.parse import Runbook, Step
 
 ELSEWHERE = "runbook:"
 OF_EVERY_RUN = {"run.id", "run.started_at", "run.step", "run.owner"}
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """Parameters of a named check or action."""
-
-    required: frozenset[str] = frozenset()
-    optional: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +123,10 @@ def _call(what: str, signature: Signature | None, given: Set[str]) -> Iterator[s
 
 def _variables(runbook: Runbook) -> Iterator[str]:
     """All that stand in a step are declared, all declared are used, and no secret is shown."""
-    used: set[str] = set()
+    used: set[str] = set(VARIABLE.findall(runbook.intro))
     secret = {name for name, variable in runbook.front.vars.items() if variable.secret}
     for step in runbook.steps:
-        here = variables(step.action) if isinstance(step.action, Part) else set()
+        here = variables(step.action) | set(VARIABLE.findall(step.prose))
         used |= here
         unknown = here - runbook.front.vars.keys() - OF_EVERY_RUN
         yield from (f"line {step.line}: {{{{{name}}}}} is not declared under vars" for name in sorted(unknown))

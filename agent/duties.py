@@ -1,0 +1,202 @@
+"""What the agent does when a person asks: a fixed table of names. Their arguments are checked here once more."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.action_settings import ActionSettings
+from agent.creds import lint
+from agent.creds.files import FileStore
+from agent.creds.reconciler import Reconciler
+from agent.creds.verify import Verdict
+from agent.ingest.link import Link
+from agent.ingest.pipeline import Pipeline
+from probes import catalogue
+from probes.actions import ACTIONS
+from probes.catalogue import CHECKS, Argument, World
+from probes.certificates import CertificateError, from_files
+from probes.finding import Finding, Outcome, failed, judged, passed, unknown
+from probes.redact import Redactor
+from probes.tls import verifying_context
+
+COMMAND_SECONDS = 60.0
+LOOK_SECONDS = 15.0
+MOST_LINES, LINES = 200, 40
+MOST_MINUTES = 60
+SERVICES = ("broker", "agent")
+Duty = Callable[[Mapping[str, Argument]], Awaitable[Finding]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Of the agent, that duties are about. reconciler and files: None unless it manages credentials."""
+
+    world: World
+    settings: ActionSettings
+    link: Link
+    pipeline: Pipeline
+    reconciler: Reconciler | None
+    files: FileStore | None
+    redact: Redactor
+
+
+class Duties:
+    """perform() never raises."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._looks: dict[str, Duty] = {
+            "service.active": self._service,
+            "broker.files": self._broker_files,
+            "journal.tail": self._tail,
+            "creds.enforced": self._enforced,
+        }
+        self._deeds: dict[str, Duty] = {
+            "broker.restart": self._restart,
+            "creds.apply": self._apply,
+            "creds.restore": self._restore,
+            "ingest.pause": self._pause,
+            "ingest.resume": self._resume,
+            "spool.drain": self._drain,
+        }
+
+    async def perform(self, name: str, args: Mapping[str, Argument]) -> tuple[str, Finding]:
+        """(state of the request, what was found). A name that is not in the table is refused."""
+        deed = self._deeds.get(name)
+        if deed is not None and not self._parts.settings.enabled:
+            return "refused", failed("actions are switched off on this agent: actions.enabled")
+        signature = ACTIONS.get(name) or (CHECKS[name].signature if name in CHECKS else None)
+        if signature is None:
+            return "refused", failed(f"this agent knows no {name}; is it older than the console?")
+        if not signature.required <= args.keys() <= signature.required | signature.optional:
+            return "refused", failed(f"{name} does not take these parameters")
+        duty = deed or self._looks.get(name)
+        try:
+            found = await (duty(args) if duty else catalogue.ask(self._parts.world, name, args))
+        except (ValueError, TypeError) as error:
+            return "refused", failed(str(error))
+        except Exception as error:  # a person waits for an answer, whatever happens
+            return "failed", failed(self._parts.redact(f"{type(error).__name__}: {error}"))
+        clean = self._parts.redact
+        found = Finding(found.outcome, clean(found.found), clean.tail(found.evidence))
+        return "failed" if deed and found.outcome is not Outcome.PASS else "done", found
+
+    # -- looks
+
+    async def _service(self, _: Mapping[str, Argument]) -> Finding:
+        code, said = await run(self._parts.settings.status_command, LOOK_SECONDS)
+        if code is None:
+            return unknown(f"actions.status_command: {said}")
+        return judged(code == 0, (said.strip().splitlines() or [f"exit code {code}"])[-1][:200])
+
+    async def _broker_files(self, _: Mapping[str, Argument]) -> Finding:
+        parts, said = self._parts, []
+        if parts.files is not None:
+            files = await asyncio.to_thread(parts.files.read)
+            if files is None:
+                return failed("the password file or the ACL file is missing or no text")
+            faults = lint.problems(files)
+            if faults:
+                return failed(f"the broker must not load these files: {faults[0]}", "\n".join(faults[:50]))
+            said.append("passwords and ACL are well formed")
+        certificate, key, place = parts.settings.broker_certificate, parts.settings.broker_key, parts.world.listener
+        if certificate is not None and key is not None and place is not None:
+            tls = verifying_context(place.ca_file, place.name)
+            try:
+                served = await asyncio.to_thread(from_files, certificate, key, tls, place.name)
+            except CertificateError as error:
+                return failed(str(error))
+            said.append(f"certificate and key fit, {served.days_left():.0f} days left")
+        return passed("; ".join(said)) if said else unknown("creds.enabled and actions.broker_certificate are not set")
+
+    async def _tail(self, args: Mapping[str, Argument]) -> Finding:
+        service = str(args["service"])
+        if service not in SERVICES:
+            raise ValueError(f"service is one of {', '.join(SERVICES)}")
+        lines = max(1, min(MOST_LINES, int(args.get("lines", LINES))))
+        settings = self._parts.settings
+        command = settings.broker_log_command if service == "broker" else settings.agent_log_command
+        code, said = await run(command, LOOK_SECONDS)
+        if code != 0:
+            return unknown(f"actions.{service}_log_command: {said.strip()[-200:]}")
+        found = said.splitlines()[-lines:]
+        return passed(f"the last {len(found)} lines", "\n".join(found))
+
+    async def _enforced(self, _: Mapping[str, Argument]) -> Finding:
+        if self._parts.reconciler is None:
+            return unknown("this agent does not manage the broker's credentials: creds.enabled")
+        found = await self._parts.reconciler.enforced()
+        if found.verdict is Verdict.AWAY:
+            return unknown(found.detail)
+        return judged(found.verdict is Verdict.GOOD, found.detail)
+
+    # -- deeds
+
+    async def _restart(self, args: Mapping[str, Argument]) -> Finding:
+        """Not with files that the broker would not start with, or that would leave it open."""
+        files = await self._broker_files(args)
+        if files.outcome is Outcome.FAIL:
+            return failed(f"not restarted: {files.found}", files.evidence)
+        settings = self._parts.settings
+        began = time.monotonic()
+        code, said = await run(settings.restart_command, COMMAND_SECONDS)
+        if code != 0:
+            return failed(f"actions.restart_command failed ({code}): {said.strip()[-300:]}", said)
+        found = failed("not asked")
+        while time.monotonic() - began < settings.restart_seconds:
+            found = await catalogue.ask(self._parts.world, "mqtt.answers", {}, LOOK_SECONDS)
+            if found.outcome is Outcome.PASS:
+                return passed(f"restarted; devices are answered after {time.monotonic() - began:.1f} s")
+            await asyncio.sleep(0.2)
+        return failed(f"restarted, but devices are not answered: {found.found}")
+
+    async def _apply(self, _: Mapping[str, Argument]) -> Finding:
+        return _of(await self._reconciler().reapply())
+
+    async def _restore(self, _: Mapping[str, Argument]) -> Finding:
+        return _of(await self._reconciler().restore())
+
+    def _reconciler(self) -> Reconciler:
+        if self._parts.reconciler is None:
+            raise ValueError("this agent does not manage the broker's credentials: creds.enabled")
+        return self._parts.reconciler
+
+    async def _pause(self, args: Mapping[str, Argument]) -> Finding:
+        minutes = float(args["minutes"])
+        if not 0 < minutes <= MOST_MINUTES:
+            raise ValueError(f"minutes is more than 0 and at most {MOST_MINUTES}: the broker's queue is not endless")
+        self._parts.link.pause(minutes * 60)
+        return passed(f"ingest is paused for {minutes:g} minutes at most; the broker queues")
+
+    async def _resume(self, _: Mapping[str, Argument]) -> Finding:
+        self._parts.link.resume()
+        return passed("ingest goes on")
+
+    async def _drain(self, _: Mapping[str, Argument]) -> Finding:
+        self._parts.pipeline.hurry()
+        return passed("the database is asked at once, and the spool drains as soon as it answers")
+
+
+def _of(came: tuple[str, str]) -> Finding:
+    state, detail = came
+    return judged(state == "applied", f"{state}: {detail}")
+
+
+async def run(command: Sequence[str], seconds: float) -> tuple[int | None, str]:
+    """(exit code, what it printed); no exit code when it could not be run or did not end."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+    except OSError as error:
+        return None, f"{command[0]}: {error.strerror}"
+    try:
+        async with asyncio.timeout(seconds):
+            said, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return None, f"{command[0]} did not end within {seconds:.0f} s"
+    return process.returncode, said.decode(errors="replace")

@@ -1,0 +1,241 @@
+"""Nobody who follows a runbook needs to know the system: an operator who takes only what is suggested mends real faults.
+
+One stack; each test breaks something of it, and the run has to leave it mended, with the evidence in the database.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest_asyncio
+
+from agent.creds.render import ACL_FILE
+from probes.catalogue import ask
+from probes.finding import Outcome
+from stack import operations, remote
+from stack.local import AGENT_LOGIN, LocalAgent, LocalStack, fleet, short_directory
+from store import agents, runs
+from store.db import Db, connected
+from tui import library
+from tui import profile as profiles
+from tui.runbook import timeline
+from tui.runbook.conduct import Conductor
+from tui.runbook.desk import Desk, made
+from tui.runbook.keeping import Cause
+from tui.runbook.offer import suggestion
+from tui.runbook.presence import watched
+from tui.way import Way
+
+LIMIT = "disk_free_percent"
+WRONG = "wrong-since-the-rotation"
+
+
+@dataclass
+class Scene:
+    stack: LocalStack
+    agent: LocalAgent
+    desk: Desk
+    db: Db
+
+    async def until(self, holds: Callable[[], Awaitable[bool]], what: str, seconds: float = 60) -> None:
+        ends_at = time.monotonic() + seconds
+        while not await holds():
+            assert time.monotonic() < ends_at, what
+            await asyncio.sleep(0.1)
+
+    async def well(self) -> None:
+        """As before the test."""
+        for part in ("broker", "canary", "database"):
+            await self.until(lambda part=part: self._part(part), f"{part} is not well again")  # type: ignore[misc]
+
+    async def _part(self, part: str) -> bool:
+        found = await ask(self.desk.world(), "agent.part", {"part": part})
+        return found.outcome is Outcome.PASS
+
+    async def silent(self) -> bool:
+        return (await agents.all_agents(self.db))[0].age_seconds > 21
+
+    async def superuser(self, statement: str) -> None:
+        connection = await asyncpg.connect(self.stack.cluster.superuser_url(self.stack.database))
+        await connection.execute(statement)
+        await connection.close()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def scene() -> AsyncIterator[Scene]:
+    directory = short_directory("iot-runbook")
+    stack = LocalStack(directory, creds=True)
+    await stack.cluster.start()
+    await stack.prepare(fleet(2))
+    stack.broker.start()
+    # an agent that leaves the mending of files to people for a while
+    settings = operations.agent_settings(stack) | {
+        "creds__poll_seconds": 60, "creds__check_seconds": 3600, "canary__interval_seconds": 1.0,
+    }  # fmt: skip
+    agent = stack.agent(settings=settings)
+    agent.start()
+    await agent.ready()
+    password = stack.agent_url.split(":")[2].split("@")[0]
+
+    async def agent_password() -> str:
+        connection = await asyncpg.connect(stack.cluster.superuser_url(stack.database))
+        await connection.execute(f"alter role {AGENT_LOGIN} password '{password}'")
+        await connection.close()
+        return "the former version of the secret is back"
+
+    async def free_disk() -> str:
+        (agent.state_dir / "fill").unlink()
+        return "freed"
+
+    path = operations.socket_path(stack)
+    deeds = {**operations.deeds(stack, agent), "agent-password": agent_password, "free-disk": free_disk}
+    more = {name.replace("-", "_"): remote.command(path, name) for name in ("agent-password", "free-disk")}
+    file = profiles.load(operations.write_profile(stack, "DEMO", more))
+    profile = file.profiles[operations.PROFILE]
+    way = Way(profile.target(profiles.password_file(profile.password.removeprefix("file:"))))
+    async with remote.served(path, deeds), connected(way.target, "test", 2) as db, watched(db) as present:
+        desk = made(way, directory / "console", "DEMO", profile, ())
+        desk.db = present
+        found = Scene(stack, agent, desk, db)
+        await found.well()
+        yield found
+    await asyncio.to_thread(stack.stop)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+async def drilled(scene: Scene, runbook: str, **values: str) -> Conductor:
+    """Only what is suggested is taken. Where words are asked for, there are some."""
+    book = library.read(library.directory() / f"{runbook}.md")
+    filled = scene.desk.needs(book, {}, values)
+    assert not filled.asked
+    conductor = await scene.desk.begin(book, filled.values, Cause(mode="drill"))
+    for _ in range(60):
+        if not conductor.run.open:
+            break
+        likely = suggestion(conductor.offers())
+        assert likely is not None, f"at {conductor.run.here} nothing is suggested"
+        await conductor.take(likely.id, ["a drill"] * len(likely.asks))
+    story = timeline.markdown(conductor.run, conductor.run.facts.started_at)
+    assert (conductor.run.state, conductor.run.outcome) == ("done", "mended"), story
+    await scene.until(lambda: _synced(conductor), "the database does not have all of it")
+    row = (await runs.runs(scene.db, conductor.run.facts.run_id))[0]
+    assert (row.state, row.mode, row.runbook) == ("done", "drill", runbook)
+    assert len(await runs.events(scene.db, row.run_id)) == len(conductor.run.events)
+    return conductor
+
+
+async def _synced(conductor: Conductor) -> bool:
+    return await conductor.sync()
+
+
+def went(conductor: Conductor) -> list[str]:
+    """The steps that were settled, in order."""
+    found: list[str] = []
+    for event in conductor.run.events:
+        if event.step and event.body.get("state") and (not found or found[-1] != event.step):
+            found.append(event.step)
+    return found
+
+
+async def test_the_broker_is_killed(scene: Scene) -> None:
+    await asyncio.to_thread(scene.stack.broker.kill)
+    conductor = await drilled(scene, "broker-down")
+    assert went(conductor) == ["outside", "inside", "vm", "which", "restart", "wait", "canary", "prove", "close"]
+    assert conductor.run.results["inside.service"] is Outcome.FAIL
+    evidence = timeline.markdown(conductor.run, conductor.run.facts.started_at)
+    assert "restarted; devices are answered after" in evidence
+    assert "New client connected" in evidence  # the broker's log was captured
+    await scene.well()
+
+
+async def test_the_broker_hangs(scene: Scene) -> None:
+    scene.stack.broker.send(signal.SIGSTOP)
+    conductor = await drilled(scene, "broker-down")
+    assert conductor.run.results["outside.answers"] is Outcome.FAIL
+    assert "restart" in went(conductor)
+    await scene.well()
+
+
+async def test_the_acl_is_broken(scene: Scene) -> None:
+    """Somebody has edited the file by hand, and the broker has read it: nobody may do anything."""
+    path = scene.stack.broker.files / ACL_FILE
+    path.write_text("user nobody\ntopic read nothing\n")
+    scene.stack.broker.send(signal.SIGHUP)
+    conductor = await drilled(scene, "device-cannot-connect", tenant="acme", device="dev-0001")
+    assert "apply" in went(conductor)
+    assert conductor.run.results["prove"] is Outcome.PASS
+    assert "nothing" not in path.read_text()
+    await scene.well()
+
+
+async def test_the_agents_password_is_wrong(scene: Scene) -> None:
+    await scene.superuser(f"alter role {AGENT_LOGIN} password '{WRONG}'")
+    await scene.superuser(f"select pg_terminate_backend(pid) from pg_stat_activity where usename = '{AGENT_LOGIN}'")
+    await scene.until(scene.silent, "the agent still reports")
+    conductor = await drilled(scene, "ingest-fails-after-rotation")
+    assert "agent-password" in went(conductor)
+    assert WRONG not in timeline.markdown(conductor.run, conductor.run.facts.started_at)
+    await scene.well()
+
+
+async def test_the_certificate_has_ended(scene: Scene) -> None:
+    broker = scene.stack.broker
+    broker.authority.issue(broker.directory, days=-1)
+    broker.write_files()
+    await asyncio.to_thread(broker.stop)
+    await asyncio.to_thread(broker.start)
+    conductor = await drilled(scene, "tls-cert")
+    assert went(conductor) == ["served", "renew", "files", "serve", "prove", "close"]
+    assert conductor.run.results["served.trusted"] is Outcome.FAIL
+    await scene.well()
+
+
+async def test_the_database_is_blocked(scene: Scene) -> None:
+    """Somebody's open transaction holds what every batch needs."""
+    connection = await asyncpg.connect(scene.stack.cluster.superuser_url(scene.stack.database))
+    await connection.execute("begin; lock table iot.ingest_minute in access exclusive mode")
+    await scene.until(lambda: _waits(scene), "nobody waits for the lock")
+    conductor = await drilled(scene, "db-timeout")
+    assert "unblock" in went(conductor)
+    assert connection.is_closed()
+    await scene.well()
+
+
+async def _waits(scene: Scene) -> bool:
+    return (await ask(scene.desk.world(), "db.locks", {})).outcome is Outcome.FAIL
+
+
+async def test_the_database_is_stopped(scene: Scene) -> None:
+    """The run is kept on this machine until the database is back."""
+    await asyncio.to_thread(scene.stack.cluster.stop)
+    await scene.until(lambda: _away(scene), "the database is still there")
+    conductor = await drilled(scene, "db-timeout")
+    assert went(conductor)[:3] == ["reach", "which", "start"]
+    assert conductor.run.results["reach.port"] is Outcome.FAIL
+    await scene.well()
+
+
+async def _away(scene: Scene) -> bool:
+    return scene.desk.db() is None
+
+
+async def test_the_disk_is_full(scene: Scene, tmp_path: Path) -> None:
+    """As far as it may be filled here: the profile says what counts as full."""
+    usage = shutil.disk_usage(scene.agent.state_dir)
+    size = min(int(usage.total * 0.006), 4 * 2**30)
+    scene.desk.config = {**scene.desk.config, f"limits.{LIMIT}": f"{100 * (usage.free - size / 2) / usage.total:.3f}"}
+    with (scene.agent.state_dir / "fill").open("wb") as stream:
+        await asyncio.to_thread(_allocate, stream.fileno(), size)
+    conductor = await drilled(scene, "vm-pressure")
+    assert went(conductor)[:4] == ["what", "cpu", "which", "disk"]
+    assert not (scene.agent.state_dir / "fill").exists()
+
+
+def _allocate(file: int, size: int) -> None:
+    os.posix_fallocate(file, 0, size)

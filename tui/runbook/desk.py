@@ -1,0 +1,155 @@
+"""Where runs are conducted from: this person, this machine, this environment."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from probes.catalogue import Listener, World
+from probes.redact import Redactor
+from store import alert_views, runs
+from store.alert_views import EpisodeRow
+from store.db import Db
+from store.deadline import within
+from store.errors import StoreError
+from store.target import Target
+from tui.profile import Profile
+from tui.runbook import keeping
+from tui.runbook.conduct import SYNC_SECONDS, Conductor
+from tui.runbook.fill import Config, Filled, known
+from tui.runbook.journal import Journal, Kept
+from tui.runbook.keeping import Cause
+from tui.runbook.parse import Runbook, parse
+from tui.runbook.perform import Hands
+from tui.runbook.run import folded
+from tui.way import Way
+
+PRODUCTION = "PROD"
+
+
+def nowhere() -> Db | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A run, from wherever it is known. local: the database has not all of it yet."""
+
+    run_id: str
+    runbook: str
+    tenant: str
+    mode: str
+    state: str
+    owner: str
+    started_at: datetime
+    outcome: str
+    local: bool
+
+
+@dataclass
+class Desk:
+    """config: what runbooks may ask for. db: as it is now, None while it is away."""
+
+    target: Target
+    state_dir: Path
+    environment: str = PRODUCTION
+    config: Config = field(default_factory=dict)
+    listener: Listener | None = None
+    ssh: tuple[str, ...] = ()
+    db: Callable[[], Db | None] = nowhere
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(self.state_dir)
+        self._turn = asyncio.Lock()
+        self._redact = Redactor([self.target.password] if self.target.password else [])
+
+    @property
+    def me(self) -> str:
+        """The login; it is the same whether the database answers or not."""
+        return self.target.user
+
+    def world(self) -> World:
+        return World(self.db(), self.target, self.listener, self.ssh, self.state_dir, turn=self._turn)
+
+    def needs(self, book: Runbook, labels: Mapping[str, str], given: Mapping[str, str]) -> Filled:
+        """Values of a runbook's variables, and those that a person has to give."""
+        return known(book.front, labels, self.config, given)
+
+    async def begin(self, book: Runbook, values: Mapping[str, str], cause: Cause) -> Conductor:
+        """A new run. The alert it is for is acknowledged with it. Raises OSError when the journal cannot be written."""
+        kept = keeping.begin(self.journal, book, values, self.me, cause, datetime.now(UTC))
+        conductor = self.conductor(kept)
+        conductor.start(cause.alert)
+        await conductor.sync()
+        db = self.db()
+        if db is not None and cause.alert_id is not None:
+            with suppress(StoreError):  # it is over already, or somebody else's: no reason not to go on
+                note = f"follows runbook {book.front.id}"
+                await within(SYNC_SECONDS, alert_views.ack(db, cause.alert_id, note, None))
+        return conductor
+
+    async def runs(self) -> list[Listed]:
+        """Open ones first, then the newest. What the database cannot tell now, this machine's journal does."""
+        known = {one.run_id: one for one in map(_listed_here, await asyncio.to_thread(self.journal.all))}
+        db = self.db()
+        if db is not None:
+            for row in await runs.runs(db):
+                local = row.run_id in known and known[row.run_id].local
+                known[row.run_id] = Listed(
+                    row.run_id, row.runbook, row.tenant, row.mode, row.state, row.owner, row.started_at,
+                    row.outcome or "", local,
+                )  # fmt: skip
+        return sorted(known.values(), key=lambda one: (one.state != "open", -one.started_at.timestamp()))
+
+    async def push_waiting(self) -> None:
+        """What this machine followed while the database was away. What it refuses stays here."""
+        db = self.db()
+        for kept in await asyncio.to_thread(self.journal.all) if db is not None else ():
+            if kept.unsynced and kept.facts.started_by == self.me and db is not None:
+                waiting = [event.event_id for event in kept.unsynced]
+                with suppress(StoreError):
+                    await within(SYNC_SECONDS, keeping.push(db, kept))
+                    self.journal.settle(kept, waiting)
+
+    async def resume(self, beginning: str) -> Conductor | None:
+        """A run of this machine or of another one. Raises StoreError."""
+        kept = await keeping.fetch(self.journal, self.db(), beginning)
+        return None if kept is None else self.conductor(kept)
+
+    def conductor(self, kept: Kept) -> Conductor:
+        mode = kept.facts.mode
+        drill = mode == "drill" and self.environment == PRODUCTION
+        shows_only = f"shown, not done: a drill changes nothing in {self.environment}" if drill else ""
+        hands = Hands(self.world, self.config, self._redact, shows_only, mode == "manual")
+        return Conductor(kept, self.journal, hands, self.me, socket.gethostname(), self.db, self._redact)
+
+
+def made(way: Way, state_dir: Path, environment: str, profile: Profile | None, console: tuple[str, ...]) -> Desk:
+    """As the profile has it; without one, only the database is known. console: the command that leads to the same."""
+    if profile is None:
+        return Desk(way.target, state_dir, environment, {"console": console})
+    place = profile.broker
+    listener = None
+    if place is not None:
+        ca_file = place.ca_file.expanduser() if place.ca_file else None
+        listener = Listener(place.host, place.port, place.tls_name or place.host, ca_file)
+    ssh = (*(("-F", str(way.ssh_config)) if way.ssh_config else ()), way.ssh) if way.ssh else ()
+    return Desk(way.target, state_dir, environment, {**profile.values(), "console": console}, listener, ssh)
+
+
+def _listed_here(kept: Kept) -> Listed:
+    run, facts = folded(kept.facts, parse(kept.text), kept.events), kept.facts
+    return Listed(
+        facts.run_id, facts.runbook, facts.tenant, facts.mode, run.state, run.owner, facts.started_at, run.outcome,
+        bool(kept.unsynced),
+    )  # fmt: skip
+
+
+def cause_of(alert: EpisodeRow | None, mode: str, tenant: str = "platform") -> Cause:
+    """For an alert: its tenant's."""
+    if alert is None:
+        return Cause(tenant, mode)
+    return Cause(alert.labels.get("tenant", tenant), mode, alert.event_id, alert.alert)
