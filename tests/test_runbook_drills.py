@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,12 @@ import asyncpg
 import pytest_asyncio
 
 from agent.creds.render import ACL_FILE
+from probes.actions import ACTIONS
 from probes.catalogue import ask
 from probes.finding import Outcome
 from stack import operations, remote
 from stack.local import AGENT_LOGIN, LocalAgent, LocalStack, fleet, short_directory
-from store import agents, runs
+from store import agents, brokers, credentials, requests, runs
 from store.db import Db, connected
 from tui import library
 from tui import profile as profiles
@@ -141,6 +143,88 @@ def went(conductor: Conductor) -> list[str]:
         if event.step and event.body.get("state") and (not found or found[-1] != event.step):
             found.append(event.step)
     return found
+
+
+async def asked(scene: Scene, name: str, **args: object) -> requests.Answer:
+    """As a person would, without a runbook."""
+    request_id = str(uuid.uuid4())
+    await requests.put(scene.db, request_id, scene.agent.name, name, args, None, 30, name in ACTIONS)
+    return await requests.answer(scene.db, request_id, 40)
+
+
+async def test_the_agent_does_only_what_is_in_its_table(scene: Scene) -> None:
+    for name, args, word in (
+        ("shell.run", {"command": "id"}, "knows no shell.run"),
+        ("broker.restart", {"unit": "ssh"}, "does not take these parameters"),
+        ("ingest.pause", {}, "does not take these parameters"),
+        ("ingest.pause", {"minutes": 600}, "at most 60"),
+        ("journal.tail", {"service": "../../etc/shadow"}, "service is one of broker, agent"),
+        ("db.connect", {"max_ms": 1, "target": "x"}, "does not take these parameters"),
+    ):
+        answer = await asked(scene, name, **args)
+        assert answer.state == "refused", name
+        assert answer.result is not None
+        assert word in answer.result["found"]
+    events = [event for event in scene.agent.events() if event["event"] == "asked by a person"]
+    assert {event["by"] for event in events} == {"iot_u_owner"}
+
+
+async def test_a_broker_that_could_not_start_is_not_restarted(scene: Scene) -> None:
+    """The key does not fit the certificate, as after a renewal that went wrong: the running broker is left alone."""
+    broker = scene.stack.broker
+    key = broker.directory / "server.key"
+    good, pid = key.read_bytes(), broker.pid
+    other = broker.directory / "other"
+    other.mkdir()
+    broker.authority.issue(other)
+    key.write_bytes((other / "server.key").read_bytes())
+    answer = await asked(scene, "broker.restart")
+    assert (answer.state, broker.pid, broker.alive) == ("failed", pid, True)
+    assert answer.result is not None
+    assert "not restarted" in answer.result["found"]
+    key.write_bytes(good)
+    shutil.rmtree(other)
+
+
+async def test_ingest_pauses_for_a_time_and_loses_nothing(scene: Scene) -> None:
+    assert (await asked(scene, "ingest.pause", minutes=5)).state == "done"
+    await scene.until(lambda: _paused(scene), "it does not pause")
+    before = scene.agent.metrics()["iot_ingest_received_total"]
+    fleet_of = scene.stack.simulator(scene.stack.state / "fleet.log", "--rate", "20", "--seconds", "2")
+    assert await asyncio.to_thread(fleet_of.wait, 30) == 0
+    assert scene.agent.metrics()["iot_ingest_received_total"] == before
+    assert (await asked(scene, "ingest.resume")).state == "done"
+    good = fleet_of.report()["good"]
+    query = "select count(*) from public.telemetry where tenant_id > 0"
+
+    async def arrived() -> bool:
+        return int(str(await scene.db.value(query))) >= good
+
+    await scene.until(arrived, "what the broker kept did not arrive")
+    await scene.well()
+
+
+async def _paused(scene: Scene) -> bool:
+    found = await ask(scene.desk.world(), "agent.part", {"part": "broker"})
+    return "paused by a person" in found.found
+
+
+async def test_the_set_before_comes_back_until_a_newer_one_is_made(scene: Scene) -> None:
+    secret = credentials.new_secret()
+    made = await credentials.create(scene.db, "acme", {"late-1": secret.stored})
+    await scene.until(lambda: _in_force(scene, made), "the new set is not in force")
+    answer = await asked(scene, "creds.restore")
+    assert answer.result is not None
+    assert (answer.state, answer.result["outcome"]) == ("done", "pass")
+    assert not await _in_force(scene, made)
+    newer = await credentials.create(scene.db, "acme", {"late-2": credentials.new_secret().stored})
+    await scene.until(lambda: _in_force(scene, newer), "a newer set is held off too")
+    await scene.well()
+
+
+async def _in_force(scene: Scene, generation: int) -> bool:
+    (row,) = await brokers.all_brokers(scene.db)
+    return row.broker.generation >= generation and row.broker.state == "applied"
 
 
 async def test_the_broker_is_killed(scene: Scene) -> None:

@@ -26,7 +26,7 @@ SEVERITIES = {"sev1": "crit", "sev2": "warn"}
 READ_SECONDS = 300.0  # between two looks at the files
 PUSH_SECONDS = 10.0  # between two looks for runs that the database has not all of
 COLUMNS = (
-    Column[Runbook]("runbook", "RUNBOOK", 28, lambda r, _: Span(r.id), lambda r, _: r.id),
+    Column[Runbook]("runbook", "RUNBOOK", 27, lambda r, _: Span(r.id), lambda r, _: r.id),
     Column[Runbook](
         "severity", "SEV", 6, lambda r, _: Span(r.severity, SEVERITIES.get(r.severity, "")), lambda r, _: r.severity, 1
     ),

@@ -77,6 +77,9 @@ def _word(word: str, front: Front, values: Values, config: Config) -> Iterator[s
         if isinstance(found, tuple):
             yield from found
             return
-        if found is None and variable.default is None:
+        if whole is not None and whole[1] not in values:
             raise MissingError(f"{variable.source.removeprefix('config.')} of the profile")
-    yield text(word, values)
+    filled = text(word, values)
+    if filled.startswith("-") and not word.startswith("-"):  # it would be taken for an option
+        raise MissingError(f"a value that may stand in a command: {filled} begins with -")
+    yield filled

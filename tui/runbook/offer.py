@@ -93,12 +93,12 @@ def _checking(run: Run, step: Step, on_pass: str, on_fail: str, on_unknown: str,
 
 def _commanding(run: Run, step: Step, command: Command) -> Iterator[Offer]:
     mark = run.mark(step.id)
-    doing = Offer("do", "do it" if run.facts.mode != "manual" else "do it by hand, then say so", True, changes=True)
-    by_hand = Offer("byhand", "I did it myself", False, command.goto or _below(run, step))
+    manual = run.facts.mode == "manual"
+    by_hand = Offer("byhand", "I did it myself", manual, command.goto or _below(run, step))
     if mark is None or mark.at < _arrived(run):
-        yield by_hand if run.facts.mode == "manual" else doing
-        if run.facts.mode != "manual":
-            yield by_hand
+        if not manual:
+            yield Offer("do", "do it", True, changes=True)
+        yield by_hand
     elif mark.state == "running":
         yield Offer("verify", "look whether it was done", True)
         yield by_hand
@@ -106,10 +106,11 @@ def _commanding(run: Run, step: Step, command: Command) -> Iterator[Offer]:
         failed = mark.state in ("fail", "unknown")
         yield _go(run, step, command.on_fail if failed else (command.goto and f"goto {command.goto}") or "next",
                   "it failed" if failed else "it is done")  # fmt: skip
-        yield Offer("do", "do it again", changes=True)
+        if not manual:
+            yield Offer("do", "do it again", changes=True)
     if command.rollback:
         yield Offer("rollback", f"the way back: {_title(run, command.rollback)}", goes=command.rollback)
-    if command.undo and mark is not None and mark.state == "done":
+    if command.undo and mark is not None and mark.state == "done" and not manual:
         yield Offer("undo", "undo it", changes=True)
     yield _skip(run, step)
 
