@@ -20,10 +20,12 @@ from store.target import parse_target
 from store.telemetry import Reading
 from tests.screens import NAMES, RUNBOOKS, STATUS, text_of
 from tests.servers import Database
+from tui import library
 from tui.app import Console
 from tui.doing import TOO_QUICK_SECONDS
 from tui.entry import Entry
 from tui.options import Options
+from tui.profile import Profile
 from tui.way import Way
 
 
@@ -82,13 +84,15 @@ async def _until(pilot: "Pilot[str]", app: Console, holds: Callable[[str], bool]
 async def console(
     url: str, directory: Path, size: tuple[int, int] = (120, 36), **more: Any
 ) -> AsyncIterator[tuple[Console, "Pilot[str]"]]:
-    """directory: for what the console keeps and writes."""
+    """directory: for what the console keeps and writes. real_runbooks: those that are shipped; commands: of a profile."""
+    real, commands = more.pop("real_runbooks", False), more.pop("commands", {})
     options = Options(
         "TEST",
         state_dir=directory / "state",
         files_dir=directory / "files",
-        runbooks=lambda: list(RUNBOOKS),
+        runbooks=(lambda: library.runbooks(library.directory())) if real else lambda: list(RUNBOOKS),
         runbook_names=NAMES,
+        profile=Profile(host="/nowhere", user="nobody", commands=commands),
         **more,
     )
     app = Console(Way(parse_target(url)), options)
