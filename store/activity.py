@@ -15,7 +15,8 @@ group by 1, 2 order by 3 desc limit 20"""
 MOST = "select current_setting('max_connections')::int"
 SIZE = "select pg_database_size(current_database())"
 NEWEST = """
-select greatest(0, extract(epoch from now() - max(m.minute) - interval '1 minute'))::float8
+select case when max(m.minute) is not null  -- greatest() takes no notice of a null
+       then greatest(0, extract(epoch from now() - max(m.minute) - interval '1 minute'))::float8 end
 from iot.ingest_minute m join iot.tenants t using (tenant_id)
 where m.minute > now() - interval '1 day' and m.inserted > 0 and m.tenant_id > 0
   and ($1::text is null or t.slug = $1)"""

@@ -15,6 +15,7 @@ from tui.view import View
 
 WIDE = 100
 STEPS_CELLS = 42
+LEAST_PROSE = 3
 KINDS = {Check: "check, reads only", Decide: "decision", Wait: "wait", Handoff: "hand over", Note: "write down"}
 SYMBOLS = {"pass": "✓", "done": "✓", "fail": "✗", "unknown": "?", "skipped": "»", "running": "◌"}
 STYLES = {"pass": "ok", "done": "ok", "fail": "crit", "unknown": "warn", "skipped": "dim", "running": "warn"}
@@ -68,14 +69,14 @@ def _narrow(conductor: Conductor, view: View, offers: Sequence[Line], cells: int
     return [*lines, *[()] * rows][:rows], first
 
 
-def step_lines(conductor: Conductor, cells: int) -> tuple[str, str, list[Line], list[Line]]:
+def step_lines(conductor: Conductor, cells: int, excerpt: bool = True) -> tuple[str, str, list[Line], list[Line]]:
     """(title, kind, what the step says, what would be done exactly and what was found)."""
     run, step = conductor.run, conductor.run.step
     if step is None:
         return "Behind the last step", "", _end(conductor, cells), []
     number = [one.id for one in run.book.steps].index(step.id) + 1
     mark = run.mark(step.id)
-    found = [(), *_found(mark, cells)] if mark is not None else []
+    found = [(), *_found(mark, cells, excerpt)] if mark is not None else []
     kind = "CHANGES THE WORLD" if isinstance(step.action, Command) else KINDS.get(type(step.action), "read")
     prose = _prose(shown(step.prose, run.facts.vars), cells)
     return f"{number}  {literal(step.title)}", kind, prose, [*_exact(conductor, step, cells), *found]
@@ -99,11 +100,11 @@ def _exact(conductor: Conductor, step: Step, cells: int) -> list[Line]:
             return []
 
 
-def _found(mark: Mark, cells: int) -> list[Line]:
+def _found(mark: Mark, cells: int, excerpt: bool) -> list[Line]:
     lines: list[Line] = []
     for text in mark.found:
         lines += paragraph(literal(text), cells, FOUND.get(text[:1], ""))
-    if mark.evidence:
+    if mark.evidence and excerpt:
         last = mark.evidence.splitlines()[-3:]
         lines += [(Span(clip(f"   {literal(line)}", cells), "dim"),) for line in last]
         lines.append((Span("   v: all of it", "dim"),))
@@ -125,7 +126,7 @@ def _end(conductor: Conductor, cells: int) -> list[Line]:
 
 def everything(conductor: Conductor, cells: int) -> list[Line]:
     """The step with all of its evidence, and the whole timeline with numbers for corrections."""
-    _, _, prose, found = step_lines(conductor, cells)
+    _, _, prose, found = step_lines(conductor, cells, excerpt=False)
     lines = [*prose, *found]
     here = conductor.run.here
     mark = conductor.run.mark(here) if here else None
@@ -201,10 +202,11 @@ def _prose(text: str, cells: int) -> list[Line]:
 def _fitted(prose: list[Line], rest: list[Line], room: int) -> list[Line]:
     """Exactly room lines: all of it, or of the prose the beginning; what was found counts more."""
     if len(prose) + len(rest) > room:
-        kept = min(len(rest), max(0, room - min(len(prose), 3)))
-        said = max(0, room - kept - 1)
-        prose, rest = [*prose[:said], (Span(" … v: all of it", "dim"),)], rest[:kept]
-    return [*prose, *rest, *[()] * room][: max(0, room)]
+        least = min(len(prose), LEAST_PROSE)
+        rest = rest[: max(0, room - least)]
+        said = max(0, room - len(rest))
+        prose = prose if len(prose) <= said else [*prose[: said - 1], (Span(" … v: all of it", "dim"),)]
+    return [*prose, *rest, *[()] * max(0, room)][: max(0, room)]
 
 
 def _moment(view: View) -> datetime:

@@ -33,8 +33,8 @@ def offers(run: Run, me: str) -> list[Offer]:
         return []
     if run.owner != me:
         handed = bool(run.handed)
-        take = Offer("accept", f"accept it from {run.handed}", True) if handed else Offer(
-            "take", f"take it over from {run.owner}", asks=("Why, and does the other know?",))  # fmt: skip
+        take = Offer("accept", f"accept it from {_name(run.handed)}", True) if handed else Offer(
+            "take", f"take it over from {_name(run.owner)}", asks=("Why, and does the other know?",))  # fmt: skip
         return [take, _note()]
     if run.step is None:
         return [*_at_the_end(run), _note(), _abandon()]
@@ -49,7 +49,7 @@ def suggestion(found: list[Offer]) -> Offer | None:
 def _at(run: Run, step: Step) -> Iterator[Offer]:
     match step.action:
         case Check() as check:
-            yield from _checking(run, step, check.on_pass, check.on_fail, check.on_unknown, "ask")
+            yield from _checking(run, step, check.on_pass, check.on_fail, check.on_unknown, "look")
         case Wait() as wait:
             yield from _checking(run, step, wait.on_pass, wait.on_fail, wait.on_fail, "wait until it is so")
         case Command() as command:
@@ -174,6 +174,10 @@ def _note() -> Offer:
 
 def _abandon() -> Offer:
     return Offer("abandon", "end it unfinished", asks=("Why does it end unfinished?",))
+
+
+def _name(login: str) -> str:
+    return login.removeprefix("iot_u_")
 
 
 def _below(run: Run, step: Step) -> str:
