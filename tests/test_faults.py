@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -72,16 +73,19 @@ class Trial:
         assert self._fleet is not None
         assert await asyncio.to_thread(self._fleet.wait, 900) == 0, self._fleet.tail()
         tally = self._fleet.report()
-        async with asyncio.timeout(seconds):
-            while True:
-                rows, distinct = await self._fetch(COUNTS)
-                letters = (await self._fetch(LETTERS))[0]
-                metrics = await asyncio.to_thread(self.agent.metrics)
-                # the canary goes on: what it has just sent may be in the agent's hands for a moment
-                at_rest = metrics.get("iot_spool_rows") == 0 and metrics["iot_ingest_unsettled"] == 0
-                if at_rest and rows >= tally["good"] and letters >= tally["bad"]:
-                    break
-                await asyncio.sleep(0.2)
+        ends_at = time.monotonic() + seconds
+        while True:
+            rows, distinct = await self._fetch(COUNTS)
+            letters = (await self._fetch(LETTERS))[0]
+            metrics = await asyncio.to_thread(self.agent.metrics)
+            # the canary goes on: what it has just sent may be in the agent's hands for a moment
+            at_rest = metrics.get("iot_spool_rows") == 0 and metrics["iot_ingest_unsettled"] == 0
+            if at_rest and rows >= tally["good"] and letters >= tally["bad"]:
+                break
+            assert time.monotonic() < ends_at, (
+                f"{rows} rows, {letters} dead letters of {tally}; {metrics}; the log ends:\n{self.agent.process.tail(30)}"
+            )
+            await asyncio.sleep(0.2)
         assert tally["good"] > 100
         assert {"rows": rows, "distinct": distinct} == {"rows": tally["good"], "distinct": tally["good"]}, tally
         assert letters == tally["bad"]
