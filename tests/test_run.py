@@ -252,6 +252,14 @@ def test_the_timeline_as_markdown() -> None:
     assert (measured.to_first, measured.total, measured.skipped) == (2.0, 600.0, 1)
 
 
+def test_how_runs_went_says_which_step_to_mend_next() -> None:
+    slow = written(events_by(run_of(), ("skip", ["a"])), Kind.DECIDED, "which", {"state": "done", "next": "restart"})
+    other = replace(events_by(run_of(), ("skip", ["b"])), outcome="mended")
+    (found,) = timeline.summaries([slow, other], NOW + timedelta(seconds=60))
+    assert (found.runbook, found.runs, found.mended, found.skipped) == ("broker-down", 2, 1, "look")
+    assert (found.to_first, found.total) == (1.0, 60.0)
+
+
 def test_variables_come_from_the_person_the_alert_the_config_and_the_default() -> None:
     config: dict[str, str | tuple[str, ...]] = {
         "broker.host": "mqtt.example.net",

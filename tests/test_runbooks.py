@@ -25,7 +25,7 @@ owner: platform
 last_reviewed: 2026-11-01
 review_every_days: 90
 vars:
-  host: {from: config.mqtt.host}
+  host: {from: config.broker.host}
 done_when: [outside]
 ---
 
@@ -114,7 +114,7 @@ def test_markdown_becomes_steps() -> None:
         ("severity: sev1", "severity: bad", "severity"),
         ("owner: platform\n", "", "owner"),
         ("last_reviewed: 2026-11-01", "last_reviewed: soon", "last_reviewed"),
-        ("{from: config.mqtt.host}", "{from: somewhere}", "ask, alert.labels.NAME"),
+        ("{from: config.broker.host}", "{from: somewhere}", "ask, alert.labels.NAME"),
         ("{#which}", "", "its id of a-z"),
         ("{#which}", "{#outside}", "the id outside is given twice"),
         ("kind: check\n", "kind: chek\n", "kind"),
@@ -157,7 +157,8 @@ def test_all_mistakes_are_said_at_once() -> None:
         ("with: {unit: mosquitto}", "with: {unit: mosquitto, now: true}", "takes no now"),
         ("when: {outside: fail}", "when: {inside: fail}", "a result that no check above records: inside"),
         ("{{host}}", "{{hots}}", "{{hots}} is not declared"),
-        ("from: config.mqtt.host}", "from: config.mqtt.host}\n  port: {}", "vars.port: is used nowhere"),
+        ("from: config.broker.host}", "from: config.broker.host}\n  port: {}", "vars.port: is used nowhere"),
+        ("from: config.broker.host}", "from: config.broker.hots}", "vars.host: a profile has no broker.hots"),
         ("done_when: [outside]", "done_when: [inside]", "done_when: there is no step inside"),
         ("alerts: [BrokerDown]", "alerts: [BrokerGone]", "no rule raises BrokerGone"),
         ("alerts: [BrokerDown]", "alerts: []", "BrokerDown names this runbook and is missing"),
@@ -175,7 +176,7 @@ def test_the_linter_finds(old: str, new: str, said: str) -> None:
 def test_a_secret_does_not_go_into_an_action() -> None:
     text = (
         (HEAD + STEPS)
-        .replace("{from: config.mqtt.host}", "{from: ask, secret: true}")
+        .replace("{from: config.broker.host}", "{from: ask, secret: true}")
         .replace("{unit: mosquitto}", '{unit: "{{host}}"}')
     )
     assert any("host is secret" in mistake for mistake in lint(parse(text), KNOWN, TODAY))

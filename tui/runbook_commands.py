@@ -95,7 +95,10 @@ def run_runbook(
         Path | None, typer.Option("--answers", help="YAML, step to offer: follow it without asking.")
     ] = None,
     drill: Annotated[
-        bool, typer.Option("--drill", help="An exercise: in PROD, changes are shown and not made.")
+        bool,
+        typer.Option(
+            "--drill", help="An exercise: outside of DEMO, TEST, STAGING, DEV and LAB, changes are only shown."
+        ),
     ] = False,
     manual: Annotated[bool, typer.Option("--manual", help="Execute nothing: read, do by hand, write down.")] = False,
     follow: Annotated[
@@ -153,6 +156,30 @@ def list_runs(context: typer.Context, as_json: AsJson = False, url_file: UrlFile
     """
 
     raise typer.Exit(_follow().runs(context, url_file, as_json))
+
+
+@app.command("correct")
+def correct_entry(
+    context: typer.Context,
+    run_id: Annotated[str, typer.Argument(help="The beginning of its id; see iot-console runbooks runs.")],
+    number: Annotated[int, typer.Argument(help="Of the entry, from 1; `export --json` has them in order.")],
+    text: Annotated[str, typer.Argument(help="What it should say.")],
+    url_file: UrlFile = None,
+) -> None:
+    """Correct an entry of a timeline. What it said before stays on record.
+
+    Example: iot-console runbooks correct 4f2a 4 "the broker was restarted by ben"
+    """
+    raise typer.Exit(_follow().correct(context, url_file, run_id, number, text))
+
+
+@app.command("stats")
+def run_stats(context: typer.Context, as_json: AsJson = False, url_file: UrlFile = None) -> None:
+    """How runs went, by runbook: time to the first step, the slowest step, what is skipped. It says what to mend next.
+
+    Example: iot-console runbooks stats
+    """
+    raise typer.Exit(_follow().stats(context, url_file, as_json))
 
 
 def _follow() -> ModuleType:

@@ -28,6 +28,7 @@ from tui.runbook.run import folded
 from tui.way import Way
 
 PRODUCTION = "PROD"
+EXERCISE = ("DEMO", "TEST", "STAGING", "DEV", "LAB")  # environments that a drill may change
 
 
 def nowhere() -> Db | None:
@@ -121,7 +122,7 @@ class Desk:
 
     def conductor(self, kept: Kept) -> Conductor:
         mode = kept.facts.mode
-        drill = mode == "drill" and self.environment == PRODUCTION
+        drill = mode == "drill" and self.environment not in EXERCISE
         shows_only = f"shown, not done: a drill changes nothing in {self.environment}" if drill else ""
         hands = Hands(self.world, self.config, self._redact, shows_only, mode == "manual")
         return Conductor(kept, self.journal, hands, self.me, socket.gethostname(), self.db, self._redact)

@@ -27,6 +27,8 @@ from tui.runbook.presence import watched
 from tui.tunnel import TunnelError
 from tui.way import opened
 
+MOST_RUNS = 100
+
 
 def run(
     context: typer.Context, url_file: Path | None, name: str, values: list[str], alert: str | None,
@@ -84,6 +86,39 @@ def runs(context: typer.Context, url_file: Path | None, as_json: bool) -> int:
             local = "  only on this machine" if one.local else ""
             when = f"{one.started_at:%Y-%m-%d %H:%M}Z"
             typer.echo(f"{one.run_id[:8]}  {when}  {one.state:<10} {one.mode:<7} {one.runbook:<28} {one.owner}{local}")
+        return 0
+
+    return _at_desk(context, url_file, work)
+
+
+def correct(context: typer.Context, url_file: Path | None, run_id: str, number: int, text: str) -> int:
+    """One entry, by its number."""
+
+    async def work(desk: Desk) -> int:
+        conductor = await _resumed(desk, run_id)
+        entries = timeline.entries(conductor.run)
+        if not 1 <= number <= len(entries):
+            fail(f"an entry's number is 1 to {len(entries)}", USAGE)
+        conductor.correct(entries[number - 1].event_id, text)
+        await conductor.sync()
+        return 0
+
+    return _at_desk(context, url_file, work)
+
+
+def stats(context: typer.Context, url_file: Path | None, as_json: bool) -> int:
+    """Over the newest runs."""
+
+    async def work(desk: Desk) -> int:
+        opened = [await desk.resume(one.run_id) for one in (await desk.runs())[:MOST_RUNS]]
+        found = timeline.summaries([one.run for one in opened if one is not None], datetime.now(UTC))
+        if as_json:
+            print_json([asdict(one) for one in found])
+        for one in found if not as_json else ():
+            first = "-" if one.to_first is None else f"{one.to_first:.0f} s"
+            took = f"median {one.total:.0f} s, first step after {first}"
+            steps = f"slowest {one.slowest or '-'}, most skipped {one.skipped or '-'}"
+            typer.echo(f"{one.runbook:<28} {one.runs:>3} runs, {one.mended} mended, {took}, {steps}")
         return 0
 
     return _at_desk(context, url_file, work)

@@ -1,5 +1,6 @@
 """What is wrong with runbooks before somebody needs them: dead ends, unknown names, staleness. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
@@ -9,6 +10,7 @@ from tui.runbook.model import VARIABLE, Check, Command, Decide, Instruct, Note, 
 from tui.runbook.parse import Runbook, Step
 
 ELSEWHERE = "runbook:"
+CONFIG = re.compile(r"environment|ssh|console|broker\.(host|port|name)|(azure|contacts|commands|limits)\.[a-z_]+")
 OF_EVERY_RUN = {"run.id", "run.started_at", "run.step", "run.owner"}
 
 
@@ -133,6 +135,10 @@ def _variables(runbook: Runbook) -> Iterator[str]:
         if isinstance(step.action, Command):
             yield from (f"line {step.line}: {name} is secret: it would show in the process list"
                         for name in sorted(here & secret))  # fmt: skip
+    for name, variable in runbook.front.vars.items():
+        kind, _, rest = variable.source.partition(".")
+        if kind == "config" and not CONFIG.fullmatch(rest):
+            yield f"vars.{name}: a profile has no {rest}"
     yield from (f"vars.{name}: is used nowhere" for name in sorted(runbook.front.vars.keys() - used))
 
 

@@ -1,9 +1,11 @@
 """The timeline of a run: for the screen, and as Markdown for those who write the post-mortem. Pure."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from statistics import median
 from typing import Any
 
 from tui.runbook.run import Event, Kind, Run
@@ -108,6 +110,39 @@ def pace(run: Run, now: datetime) -> Pace:
         slowest[1].seconds if slowest else 0.0,
         sum(mark.state == "skipped" for mark in run.marks.values()),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Of all runs of a runbook. Seconds are medians; slowest and skipped: the step that is so most often."""
+
+    runbook: str
+    runs: int
+    mended: int
+    to_first: float | None
+    total: float
+    slowest: str
+    skipped: str
+
+
+def summaries(runs: Sequence[Run], now: datetime) -> list[Summary]:
+    """By runbook, in order."""
+    found = []
+    for name in sorted({run.facts.runbook for run in runs}):
+        mine = [run for run in runs if run.facts.runbook == name]
+        paces = [pace(run, now) for run in mine]
+        firsts = [one.to_first for one in paces if one.to_first is not None]
+        skipped = Counter(step for run in mine for step, mark in run.marks.items() if mark.state == "skipped")
+        slowest = Counter(one.slowest for one in paces if one.slowest)
+        found.append(Summary(
+            name, len(mine), sum(run.outcome == "mended" for run in mine), median(firsts) if firsts else None,
+            median([one.total for one in paces]), _most(slowest), _most(skipped),
+        ))  # fmt: skip
+    return found
+
+
+def _most(counted: Counter[str]) -> str:
+    return counted.most_common(1)[0][0] if counted else ""
 
 
 def markdown(run: Run, now: datetime, noise: bool = False) -> str:
