@@ -103,7 +103,13 @@ def own_logins(settings: Settings, on_change: Callable[[Identity], None]) -> Own
 
 
 def duties(
-    settings: Settings, db: Db, link: Link, pipeline: Pipeline, reconciler: Reconciler | None, redact: Redactor
+    settings: Settings,
+    db: Db,
+    link: Link,
+    pipeline: Pipeline,
+    reconciler: Reconciler | None,
+    canary: Canary | None,
+    redact: Redactor,
 ) -> Duties:
     """What people may ask this agent for."""
     mqtt, device = settings.mqtt, settings.canary
@@ -112,7 +118,7 @@ def duties(
     )
     files = FileStore(settings.creds.directory) if settings.creds.enabled else None
     world = World(db, None, place, state_dir=settings.agent.state_dir)
-    return Duties(Parts(world, settings.actions, link, pipeline, reconciler, files, redact))
+    return Duties(Parts(world, settings.actions, link, pipeline, reconciler, canary, files, redact))
 
 
 def secrets_of(settings: Settings) -> Iterator[str]:

@@ -76,11 +76,11 @@ class Daemon:
         self._upkeep = Upkeep(db, agent.id, ingest, settings.alerts.history_days)
         self._replay = Replay(db, writer, ingest.retention_days)
         self._canary = build.canary(settings, db, own)
+        parts = (self._link, self._pipeline, self._reconciler, self._canary)
+        self._requests = Requests(alerts_db, agent.id, build.duties(settings, alerts_db, *parts, self._redact))
         self._watch = BrokerWatch(build.device_login(settings))
         self._cloud = cloud.CloudPoll(alerts_db, agent.id, settings.cloud, cloud.command(config_file))
         self._engine = build.engine(settings, alerts_db, self._readings)
-        duties = build.duties(settings, db, self._link, self._pipeline, self._reconciler, self._redact)
-        self._requests = Requests(alerts_db, agent.id, duties)
         self._heartbeat = Heartbeat(
             db, agent.id, VERSION, self.observe, self._horizon, agent.state_dir, self._notifier,
             ingest.write_timeout_seconds + STUCK_SECONDS,

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.action_settings import ActionSettings
+from agent.canary import Canary
 from agent.creds import lint
 from agent.creds.files import FileStore
 from agent.creds.reconciler import Reconciler
@@ -30,13 +31,14 @@ Duty = Callable[[Mapping[str, Argument]], Awaitable[Finding]]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Of the agent, that duties are about. reconciler and files: None unless it manages credentials."""
+    """Of the agent, that duties are about. reconciler, canary and files: None where it has none."""
 
     world: World
     settings: ActionSettings
     link: Link
     pipeline: Pipeline
     reconciler: Reconciler | None
+    canary: Canary | None
     files: FileStore | None
     redact: Redactor
 
@@ -51,6 +53,7 @@ class Duties:
             "broker.files": self._broker_files,
             "journal.tail": self._tail,
             "creds.enforced": self._enforced,
+            "canary.send": self._canary,
         }
         self._deeds: dict[str, Duty] = {
             "broker.restart": self._restart,
@@ -130,6 +133,18 @@ class Duties:
         if found.verdict is Verdict.AWAY:
             return unknown(found.detail)
         return judged(found.verdict is Verdict.GOOD, found.detail)
+
+    async def _canary(self, _: Mapping[str, Argument]) -> Finding:
+        canary = self._parts.canary
+        if canary is None:
+            return unknown("the agent sends none: canary.password is not set")
+        await canary.round()
+        health = canary.health
+        return (
+            passed(f"there and back in {health.round_trip_ms or 0:.0f} ms")
+            if not health.error
+            else failed(health.error)
+        )
 
     # -- deeds
 

@@ -122,4 +122,7 @@ def listener(world: World) -> Listener:
 of_agent("service.active", "whether the broker's service runs, by actions.status_command")
 of_agent("broker.files", "whether the broker could start with the files it has: passwords, ACL, certificate and key")
 of_agent("journal.tail", "the end of a log", Signature(frozenset({"service"}), frozenset({"lines"})))
+of_agent(
+    "canary.send", "whether a message goes through broker and table now: the agent sends one and waits for its row"
+)
 of_agent("creds.enforced", "whether the newest set is in force, and other tenants' topics are denied: by logging in")

@@ -157,10 +157,22 @@ def test_a_run_ends_mended_only_when_it_is_proved() -> None:
     run = replace(run, here=None)
     assert suggested(run).id == "prove-prove"
     assert "end" not in {offer.id for offer in offers(run, "anna")}
-    proved = replace(run, results={"prove": Outcome.PASS})
+    found = {"mqtt.answers": Finding(Outcome.PASS, "yes")}
+    proved = written(run, Kind.CHECKED, "prove", deed.checked(run, "prove", found, Outcome.PASS))
     assert suggested(proved).id == "end"
     run = events_by(proved, ("end", []))
     assert (run.state, run.outcome, offers(run, "anna")) == ("done", "mended", [])
+
+
+def test_a_proof_from_before_a_change_proves_nothing() -> None:
+    run = events_by(run_of(), ("goto-back", []))
+    found = {"mqtt.answers": Finding(Outcome.PASS, "yes")}
+    proof = deed.checked(run, "prove", found, Outcome.PASS)
+    run = written(run, Kind.CHECKED, "prove", proof)
+    assert run.unproved() == []
+    changed = written(run, Kind.DID, "back", deed.did(run, "back", "creds.restore", Finding(Outcome.PASS, "ok")))
+    assert changed.unproved() == ["prove"]
+    assert written(changed, Kind.CHECKED, "prove", proof).unproved() == []
 
 
 def test_a_command_that_began_and_has_no_result_is_looked_at_before_it_is_done_again() -> None:

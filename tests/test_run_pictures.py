@@ -55,8 +55,10 @@ def done(run: Run) -> Run:
 
 
 def proved(run: Run) -> Run:
-    run = written(by(by(done(run), "go"), "skip", "seen"), Kind.WENT, "prove", {"next": "close"}, run.owner)
-    return replace(by(run, "answer", "a full disk", "alert earlier"), results={"prove": Outcome.PASS})
+    run = by(done(run), "go")
+    found = {"mqtt.answers": Finding(Outcome.PASS, "it answers")}
+    run = written(run, Kind.CHECKED, "prove", deed.checked(run, "prove", found, Outcome.PASS), run.owner)
+    return by(by(run, "go"), "answer", "a full disk", "alert earlier")
 
 
 def ended(run: Run) -> Run:

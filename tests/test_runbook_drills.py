@@ -230,7 +230,9 @@ async def _in_force(scene: Scene, generation: int) -> bool:
 async def test_the_broker_is_killed(scene: Scene) -> None:
     await asyncio.to_thread(scene.stack.broker.kill)
     conductor = await drilled(scene, "broker-down")
-    assert went(conductor) == ["outside", "inside", "vm", "which", "restart", "wait", "canary", "prove", "close"]
+    assert went(conductor) == [
+        "outside", "inside", "vm", "which", "restart", "wait", "agent", "prove", "through", "close",
+    ]  # fmt: skip
     assert conductor.run.results["inside.service"] is Outcome.FAIL
     evidence = timeline.markdown(conductor.run, conductor.run.facts.started_at)
     assert "restarted; devices are answered after" in evidence

@@ -41,7 +41,7 @@ handoff: [{abandon: the drill ends here}]
     code, printed, said = run(tmp_path, GONE, "run", "db-timeout", "--drill", "--answers", answers(tmp_path, text))
     assert (code, "abandoned, the drill ends here" in said) == (1, True), said
     assert "only on this machine" in said
-    assert "== 1 of 16: Does it answer from here?  [reach]" in printed
+    assert "== 1 of 17: Does it answer from here?  [reach]" in printed
     assert "no such file or directory" in printed
     code, listed, _ = run(tmp_path, GONE, "runs", "--json")
     found = {one["mode"]: one for one in json.loads(listed)}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from probes.finding import Signature
-from tui.runbook.model import VARIABLE, Check, Command, Decide, Instruct, Note, Wait, variables
+from tui.runbook.model import VARIABLE, Check, Command, Decide, Handoff, Instruct, Note, Wait, variables
 from tui.runbook.parse import Runbook, Step
 
 ELSEWHERE = "runbook:"
@@ -71,7 +71,7 @@ def targets(step: Step, following: str | None) -> list[str]:
         case Command(goto=goto, on_fail=fail, rollback=rollback):
             after = [goto] if goto else _resolved(("next",), following)
             return [*after, *_resolved((fail,), following), *([rollback] if rollback else [])]
-        case Instruct(goto=goto) | Note(goto=goto):
+        case Instruct(goto=goto) | Note(goto=goto) | Handoff(goto=goto):
             return [goto] if goto else _resolved(("next",), following)
         case _:
             return _resolved(("next",), following)

@@ -179,6 +179,8 @@ class Handoff(Part):
 
     kind: Literal["handoff"]
     ask: tuple[str, ...] = Field(min_length=1)
+    goto: Place | None = None
+    """Where whoever accepts goes on."""
 
 
 class Note(Part):

@@ -67,8 +67,8 @@ def _by_hand(run: Run, step: Step) -> Iterator[Offer]:
             likely = likely_option(run, options)
             for n, option in enumerate(options):
                 yield Offer(f"option-{n + 1}", option.label, option is likely, option.goto)
-        case Handoff(ask=ask):
-            yield Offer("hand", "hand it over to whoever accepts", True, _below(run, step), ask)
+        case Handoff(ask=ask, goto=goto):
+            yield Offer("hand", "hand it over to whoever accepts", True, goto or _below(run, step), ask)
             yield _skip(run, step)
         case Note(ask=ask, goto=goto):
             yield Offer("answer", "write it down", True, goto or _below(run, step), ask)

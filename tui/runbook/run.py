@@ -8,6 +8,7 @@ from typing import Any
 
 from probes.finding import Outcome
 from tui.runbook.lint import ELSEWHERE
+from tui.runbook.model import Command, Instruct
 from tui.runbook.parse import Runbook, Step
 
 
@@ -88,6 +89,7 @@ class Run:
     onward: str = ""  # the runbook that one is sent to
     handed: str = ""  # by whom it was handed over, until somebody accepts
     arrived_at: datetime | None = None
+    changed_at: datetime | None = None  # when something was done to the world last
 
     @property
     def step(self) -> Step | None:
@@ -107,9 +109,15 @@ class Run:
         return ids[n] if n < len(ids) else None
 
     def unproved(self) -> list[str]:
-        """Steps of done_when that have not passed, in order."""
+        """Steps of done_when that have not passed since something was changed last, in order."""
         wanted = [step.id for step in self.book.steps if step.id in self.book.front.done_when]
-        return [step for step in wanted if self.results.get(step) is not Outcome.PASS]
+        return [step for step in wanted if not self._proved(step)]
+
+    def _proved(self, step: str) -> bool:
+        mark = self.mark(step)
+        if mark is None or self.results.get(step) is not Outcome.PASS:
+            return False
+        return self.changed_at is None or mark.at > self.changed_at
 
 
 def begun(facts: Facts, book: Runbook) -> Run:
@@ -131,6 +139,8 @@ def after(run: Run, event: Event) -> Run:
     match event.kind:
         case Kind.CHECKED | Kind.BEGUN | Kind.DID | Kind.DONE | Kind.SKIPPED | Kind.DECIDED | Kind.ANSWERED:
             run = _marked(run, event)
+            if _changes(run, event):
+                run = replace(run, changed_at=event.at)
             if event.kind in (Kind.DONE, Kind.SKIPPED, Kind.DECIDED, Kind.ANSWERED):
                 run = _gone(run, str(body.get("next", "")), event.at)
         case Kind.WENT:
@@ -144,6 +154,13 @@ def after(run: Run, event: Event) -> Run:
         case _:
             pass
     return run
+
+
+def _changes(run: Run, event: Event) -> bool:
+    """A command that began, ended or was done by hand; also something to do that has no check of its own."""
+    step = run.book.step(event.step)
+    by_hand = event.kind is Kind.DONE and step is not None and isinstance(step.action, Command | Instruct)
+    return event.kind in (Kind.BEGUN, Kind.DID) or by_hand
 
 
 def _marked(run: Run, event: Event) -> Run:
