@@ -12,7 +12,7 @@ demo: venv
 
 test: venv
 	@scripts/system-packages tests
-	@.venv/bin/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@.venv/bin/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 check: lint test
 

@@ -222,7 +222,7 @@ def spare_the_collector() -> None:
 def _make_state_dir(settings: Settings) -> None:
     path = settings.agent.state_dir
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
         (path / ".writable").touch()
         (path / ".writable").unlink()
     except OSError as error:

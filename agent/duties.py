@@ -1,10 +1,13 @@
 """What the agent does when a person asks: a fixed table of names. Their arguments are checked here once more."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from agent import hardening
 from agent.action_settings import ActionSettings
 from agent.canary import Canary
 from agent.creds import lint
@@ -24,9 +27,14 @@ from probes.tls import verifying_context
 COMMAND_SECONDS = 60.0
 LOOK_SECONDS = 15.0
 MOST_LINES, LINES = 200, 40
-MOST_MINUTES = 60
+MOST_MINUTES = 20  # the broker's queue of 200 000 lasts half an hour at 100 msg/s
 SERVICES = ("broker", "agent")
+LONGEST_SECONDS = 180.0  # nothing may hold up what others ask for
 Duty = Callable[[Mapping[str, Argument]], Awaitable[Finding]]
+
+
+class ArgumentError(ValueError):
+    """It cannot be done with these arguments, and nothing was begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,12 @@ class Parts:
     files: FileStore | None
     redact: Redactor
 
+    def secrets(self) -> list[Path]:
+        """Where the agent's own logins and spool are, and what systemd gave it."""
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        given = sorted(Path(credentials).iterdir()) if credentials else []
+        return [self.world.state_dir, *(path for path in given if path.is_file())]
+
 
 class Duties:
     """perform() never raises."""
@@ -54,6 +68,11 @@ class Duties:
             "journal.tail": self._tail,
             "creds.enforced": self._enforced,
             "canary.send": self._canary,
+            "net.listening": self._listening,
+            "tls.served_file": self._served_file,
+            "key.private": self._key,
+            "secrets.private": self._secrets,
+            "agent.unprivileged": self._unprivileged,
         }
         self._deeds: dict[str, Duty] = {
             "broker.restart": self._restart,
@@ -76,9 +95,12 @@ class Duties:
             return "refused", failed(f"{name} does not take these parameters")
         duty = deed or self._looks.get(name)
         try:
-            found = await (duty(args) if duty else catalogue.ask(self._parts.world, name, args))
-        except (ValueError, TypeError) as error:
-            return "refused", failed(str(error))
+            async with asyncio.timeout(LONGEST_SECONDS):
+                found = await (duty(args) if duty else catalogue.ask(self._parts.world, name, args))
+        except TimeoutError:
+            found = unknown(f"not over after {LONGEST_SECONDS:.0f} s: look whether it was done")
+        except ArgumentError as error:
+            return "refused", failed(self._parts.redact(str(error)))
         except Exception as error:  # a person waits for an answer, whatever happens
             return "failed", failed(self._parts.redact(f"{type(error).__name__}: {error}"))
         clean = self._parts.redact
@@ -91,7 +113,8 @@ class Duties:
         code, said = await run(self._parts.settings.status_command, LOOK_SECONDS)
         if code is None:
             return unknown(f"actions.status_command: {said}")
-        return judged(code == 0, (said.strip().splitlines() or [f"exit code {code}"])[-1][:200])
+        last = (self._parts.redact(said).strip().splitlines() or [f"exit code {code}"])[-1]
+        return judged(code == 0, last[:200])
 
     async def _broker_files(self, _: Mapping[str, Argument]) -> Finding:
         parts, said = self._parts, []
@@ -116,13 +139,13 @@ class Duties:
     async def _tail(self, args: Mapping[str, Argument]) -> Finding:
         service = str(args["service"])
         if service not in SERVICES:
-            raise ValueError(f"service is one of {', '.join(SERVICES)}")
-        lines = max(1, min(MOST_LINES, int(args.get("lines", LINES))))
+            raise ArgumentError(f"service is one of {', '.join(SERVICES)}")
+        lines = max(1, min(MOST_LINES, _number(args.get("lines", LINES))))
         settings = self._parts.settings
         command = settings.broker_log_command if service == "broker" else settings.agent_log_command
         code, said = await run(command, LOOK_SECONDS)
         if code != 0:
-            return unknown(f"actions.{service}_log_command: {said.strip()[-200:]}")
+            return unknown(f"actions.{service}_log_command: {self._parts.redact(said).strip()[-200:]}")
         found = said.splitlines()[-lines:]
         return passed(f"the last {len(found)} lines", "\n".join(found))
 
@@ -146,6 +169,25 @@ class Duties:
             else failed(health.error)
         )
 
+    async def _listening(self, args: Mapping[str, Argument]) -> Finding:
+        allowed = {int(port) for port in str(args.get("allowed", "22,8883")).split(",")}
+        return await asyncio.to_thread(hardening.listening, allowed)
+
+    async def _served_file(self, _: Mapping[str, Argument]) -> Finding:
+        place = self._parts.world.listener
+        assert place is not None
+        return await hardening.served_file(place, self._parts.settings.broker_certificate)
+
+    async def _key(self, _: Mapping[str, Argument]) -> Finding:
+        key = self._parts.settings.broker_key
+        return hardening.private([key] if key else [], hardening.OTHERS)
+
+    async def _secrets(self, _: Mapping[str, Argument]) -> Finding:
+        return await asyncio.to_thread(hardening.private, self._parts.secrets(), hardening.GROUP_AND_OTHERS)
+
+    async def _unprivileged(self, _: Mapping[str, Argument]) -> Finding:
+        return await asyncio.to_thread(hardening.unprivileged)
+
     # -- deeds
 
     async def _restart(self, args: Mapping[str, Argument]) -> Finding:
@@ -157,7 +199,7 @@ class Duties:
         began = time.monotonic()
         code, said = await run(settings.restart_command, COMMAND_SECONDS)
         if code != 0:
-            return failed(f"actions.restart_command failed ({code}): {said.strip()[-300:]}", said)
+            return failed(f"actions.restart_command failed ({code}): {self._parts.redact(said).strip()[-300:]}", said)
         found = failed("not asked")
         while time.monotonic() - began < settings.restart_seconds:
             found = await catalogue.ask(self._parts.world, "mqtt.answers", {}, LOOK_SECONDS)
@@ -174,13 +216,13 @@ class Duties:
 
     def _reconciler(self) -> Reconciler:
         if self._parts.reconciler is None:
-            raise ValueError("this agent does not manage the broker's credentials: creds.enabled")
+            raise ArgumentError("this agent does not manage the broker's credentials: creds.enabled")
         return self._parts.reconciler
 
     async def _pause(self, args: Mapping[str, Argument]) -> Finding:
-        minutes = float(args["minutes"])
+        minutes = _number(args["minutes"])
         if not 0 < minutes <= MOST_MINUTES:
-            raise ValueError(f"minutes is more than 0 and at most {MOST_MINUTES}: the broker's queue is not endless")
+            raise ArgumentError(f"minutes is more than 0 and at most {MOST_MINUTES}: the broker's queue is not endless")
         self._parts.link.pause(minutes * 60)
         return passed(f"ingest is paused for {minutes:g} minutes at most; the broker queues")
 
@@ -193,9 +235,15 @@ class Duties:
         return passed("the database is asked at once, and the spool drains as soon as it answers")
 
 
-def _of(came: tuple[str, str]) -> Finding:
-    state, detail = came
-    return judged(state == "applied", f"{state}: {detail}")
+def _number(value: Argument) -> int:
+    try:
+        return int(float(value))
+    except ValueError:
+        raise ArgumentError(f"{value!r} is no number") from None
+
+
+def _of(came: tuple[bool, str]) -> Finding:
+    return judged(*came)
 
 
 async def run(command: Sequence[str], seconds: float) -> tuple[int | None, str]:

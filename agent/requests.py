@@ -7,9 +7,10 @@ import structlog
 
 from agent.duties import Duties
 from probes.actions import ACTIONS
+from probes.finding import failed
 from store import requests
 from store.db import Db
-from store.errors import StoreError
+from store.errors import Rejected, StoreError
 from store.requests import Taken
 
 log = structlog.get_logger()
@@ -34,8 +35,9 @@ class Requests:
                     self._begun = True
                 if await self.tick():
                     continue
-            except StoreError as error:
+            except StoreError as error:  # one may have been taken, and its answer lost
                 log.debug("requests cannot be read", error=str(error))
+                self._begun = False
             await asyncio.sleep(POLL_SECONDS)
 
     async def tick(self) -> bool:
@@ -43,7 +45,10 @@ class Requests:
         taken = await requests.take(self._db, self._agent_id)
         if taken is None:
             return False
-        state, found = await self._duties.perform(taken.name, taken.args)
+        if taken.name in ACTIONS and not taken.changes:
+            state, found = "refused", failed("an action has to be asked for as one, so that it is written down")
+        else:
+            state, found = await self._duties.perform(taken.name, taken.args)
         say = log.warning if taken.name in ACTIONS else log.info
         say(
             "asked by a person", name=taken.name, args=taken.args, by=taken.requested_by, state=state, found=found.found
@@ -56,6 +61,10 @@ class Requests:
             try:
                 await requests.finish(self._db, taken.request_id, state, found)
                 return
+            except Rejected as error:
+                log.error("a result cannot be written down", name=taken.name, error=str(error))
+                found = {"outcome": found["outcome"], "found": "done, but its result cannot be stored", "evidence": ""}
             except StoreError as error:
                 log.warning("a result could not be written down, trying again", name=taken.name, error=str(error))
             await asyncio.sleep(POLL_SECONDS)
+        self._begun = False  # what is still marked as running is nobody's any more

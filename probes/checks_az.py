@@ -50,7 +50,7 @@ async def azure_vm_power(world: World, *, rg: str, vm: str, expect: str = "runni
 
 @check("azure.nsg_reach")
 async def azure_nsg_reach(
-    world: World, *, rg: str, nsg_name: str, port: int, expect: str, source: str = "203.0.113.7"
+    world: World, *, rg: str, nsg_name: str, port: int, expect: str, source: str = nsg.WORLD
 ) -> Finding:
     """Whether a packet from an address would be let in, by the rules of the network security group."""
     try:

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import sql
 from probes.checks import World, check, database
-from probes.finding import Finding, failed, judged, passed, unknown
+from probes.finding import Finding, Outcome, failed, judged, passed, unknown
 from store import activity, agents, alert_views, brokers, fleet, migrate, runs
 from store.agents import AgentRow, PartState
 from store.db import connected
@@ -15,6 +16,7 @@ from store.deadline import within
 from store.errors import Misconfigured, StoreError
 
 SILENT_SECONDS = 20.0
+GONE_SECONDS = 3600.0  # silent for longer: it was taken out of service
 BROKER_SECONDS = 60.0
 PORT_SECONDS = 5.0
 OWN_LIMIT = "too many connections for role"
@@ -145,9 +147,10 @@ async def agent_part(world: World, *, part: str, at_least: str = "warn") -> Find
 
     at_least: warn, so that only what is critical fails; or ok.
     """
-    row = await _agent(world)
-    if row is None:
-        return unknown("no agent has reported lately")
+    return await _of_all(world, lambda row: _part(row, part, at_least))
+
+
+def _part(row: AgentRow, part: str, at_least: str) -> Finding:
     found = next((one for one in row.status.parts if one.name == part), None)
     if found is None or found.state in (PartState.UNKNOWN, PartState.OFF):
         return unknown(f"{part}: {found.detail if found else 'there is no such part'}")
@@ -158,9 +161,10 @@ async def agent_part(world: World, *, part: str, at_least: str = "warn") -> Find
 @check("spool.empty")
 async def spool_empty(world: World) -> Finding:
     """Nothing waits on the VM for the database."""
-    row = await _agent(world)
-    if row is None:
-        return unknown("no agent has reported lately")
+    return await _of_all(world, _spool)
+
+
+def _spool(row: AgentRow) -> Finding:
     share = 100.0 * row.status.spool_bytes / max(1, row.status.spool_limit)
     return judged(row.status.spool_rows == 0, f"{row.status.spool_rows} messages wait, the spool is {share:.0f} % full")
 
@@ -170,9 +174,11 @@ async def vm_load(
     world: World, *, max_cpu: float = 90, max_memory: float = 88, max_disk: float = 90, max_load: float = 2
 ) -> Finding:
     """CPU, memory and disk in percent, and the load a core, as the agent measured them last."""
-    row = await _agent(world)
-    if row is None:
-        return unknown("no agent has reported lately")
+    limits = (float(max_cpu), float(max_memory), float(max_disk), float(max_load))
+    return await _of_all(world, lambda row: _load(row, *limits))
+
+
+def _load(row: AgentRow, max_cpu: float, max_memory: float, max_disk: float, max_load: float) -> Finding:
     status = row.status
     memory = 100.0 * status.memory_used / max(1, status.memory_total)
     load = status.load_1m / max(1, status.cores)
@@ -181,7 +187,7 @@ async def vm_load(
         for name, value, most, unit in (
             ("CPU", status.cpu_percent, max_cpu, "%"), ("memory", memory, max_memory, "%"),
             ("disk", status.disk_percent, max_disk, "%"), ("load a core", load, max_load, ""),
-        ) if value > float(most)
+        ) if value > most
     ]  # fmt: skip
     words = f"CPU {status.cpu_percent:.0f} %, memory {memory:.0f} %, disk {status.disk_percent:.0f} %, load {load:.1f}"
     return judged(not over, f"too high: {', '.join(over)}" if over else words)
@@ -216,9 +222,10 @@ async def creds_applied(world: World) -> Finding:
     """Every broker that is alive has the newest credential set."""
     db = database(world)
     head = await brokers.head(db)
-    rows = [row for row in await brokers.all_brokers(db) if row.age_seconds < BROKER_SECONDS]
-    if not rows:
-        return unknown("no broker's agent has reported lately")
+    rows = [row for row in await brokers.all_brokers(db) if row.age_seconds < GONE_SECONDS]
+    silent = [row.broker.broker_id for row in rows if row.age_seconds > BROKER_SECONDS]
+    if silent or not rows:
+        return unknown(f"no agent has reported lately of broker {', '.join(silent) or 'any'}")
     behind = [row.broker for row in rows if row.broker.generation < head or row.broker.state != "applied"]
     words = "; ".join(f"{b.broker_id}: set {b.generation} of {head}, {b.state}, {b.detail}" for b in behind)
     return judged(not behind, words or f"set {head} is in force everywhere")
@@ -254,7 +261,16 @@ async def drill_recent(world: World, *, runbook: str, max_days: float = 180) -> 
     return judged(days <= float(max_days), f"{runbook} was drilled {days:.0f} days ago")
 
 
-async def _agent(world: World) -> AgentRow | None:
-    """The one that reported last, if that is not long ago."""
-    found = await agents.all_agents(database(world))
-    return found[0] if found and found[0].age_seconds <= SILENT_SECONDS else None
+async def _of_all(world: World, judge: Callable[[AgentRow], Finding]) -> Finding:
+    """The worst of all agents. One that has only just fallen silent tells nothing, and what it would say counts."""
+    rows = [row for row in await agents.all_agents(database(world)) if row.age_seconds <= GONE_SECONDS]
+    if not rows:
+        return unknown("no agent has reported lately")
+    found = [(row, judge(row) if row.age_seconds <= SILENT_SECONDS else _silent(row)) for row in rows]
+    order = (Outcome.FAIL, Outcome.UNKNOWN, Outcome.PASS)
+    row, worst = min(found, key=lambda one: order.index(one[1].outcome))
+    return worst if len(rows) == 1 else Finding(worst.outcome, f"{row.agent_id}: {worst.found}", worst.evidence)
+
+
+def _silent(row: AgentRow) -> Finding:
+    return unknown(f"not known since {row.age_seconds:.0f} s: no agent has reported lately")

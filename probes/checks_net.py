@@ -38,8 +38,11 @@ async def _tcp(host: str, port: int, expect: bool) -> Finding:
         return judged(not expect, f"{host}:{port} does not answer within {SECONDS:.0f} s")
     except socket.gaierror as error:
         return unknown(f"{host}: {error.strerror}")
-    except OSError as error:
-        return judged(not expect, f"{host}:{port}: {(error.strerror or str(error)).lower()}")
+    except ConnectionRefusedError:
+        return judged(not expect, f"{host}:{port} refuses connections")
+    except OSError as error:  # such as no network here: nothing is known of there
+        said = f"{host}:{port}: {(error.strerror or str(error)).lower()}"
+        return failed(said) if expect else unknown(said)
     return judged(expect, f"{host}:{port} takes connections")
 
 

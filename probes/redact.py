@@ -13,12 +13,16 @@ HIDDEN = "[hidden]"
 SHORTEST = 6  # a shorter value would take half of a text with it
 MOST = 8 * 1024
 CUT = "[… cut …]\n"
-KEYED = re.compile(  # the name stays, the value goes
-    r"(?i)(?<![a-z])((?:pass(?:word|wd)?|secret|token|api[_-]?key)[\"']?\s*[=:]\s*[\"']?)(?!\[hidden\])[^\s\"',;]{4,}"
+KEYED = re.compile(  # the name stays, the value goes: a quoted one up to its closing quote
+    r"""(?ix)
+    ( [\w-]*(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key)["']?\s*[=:]\s*
+      | --(?:pass(?:word|wd)?|token|secret)[ \t]+ )
+    (?!\[hidden\])
+    ( "(?:[^"\\\n]|\\.)+" | '[^'\n]+' | [^\s"'&;]{4,} )"""
 )
 SHAPES = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
-    re.compile(r"(?<=://)[^\s/@:]*:[^\s/]+(?=@)"),  # user and password of a URL
+    re.compile(r"(?<=://)[^\s/@:]*:[^\s@]+(?=@)"),  # user and password of a URL
     re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+"),  # JSON web token
     re.compile(r"\$[0-9a-z]{1,2}\$[^\s:\"']{16,}"),  # crypt and Mosquitto hashes
     re.compile(r"SCRAM-SHA-256\$\S+"),
@@ -26,6 +30,7 @@ SHAPES = (
     re.compile(r"(?<=AccountKey=)[^\s;\"']+"),
     re.compile(r"(?<=SharedAccessKey=)[^\s;\"']+"),
     re.compile(r"(?i)(?<=bearer )[\w.~+/-]{12,}=*"),
+    re.compile(r"(?i)(?<=basic )[A-Za-z0-9+/]{8,}=*"),
 )
 
 
@@ -46,6 +51,7 @@ class Redactor:
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def __call__(self, text: str) -> str:
+        text = text.replace("\0", "")  # no database takes it
         if self._pattern is not None:
             text = self._pattern.sub(HIDDEN, text)
         for shape in SHAPES:

@@ -13,12 +13,13 @@ create table iot.runbook_runs (
   mode text not null check (mode in ('live', 'drill', 'manual')),
   started_by text not null default session_user,
   started_at timestamptz not null,
+  recorded_at timestamptz not null default clock_timestamp(),
   owner text not null default session_user,
   state text not null default 'open' check (state in ('open', 'done', 'abandoned')),
   closed_at timestamptz,
   outcome text
 );
-create index runbook_runs_newest on iot.runbook_runs (tenant_id, started_at desc);
+create index runbook_runs_newest on iot.runbook_runs (recorded_at desc);
 
 -- One row a step, changed by whoever knows its version: two people never overwrite each other.
 create table iot.runbook_steps (
@@ -41,7 +42,8 @@ create table iot.runbook_events (
   recorded_at timestamptz not null default clock_timestamp(),
   actor text not null default session_user,
   origin text not null check (char_length(origin) <= 100),
-  kind text not null check (kind ~ '^[a-z]{2,20}$'),
+  kind text not null check (kind in ('started', 'checked', 'begun', 'did', 'done', 'skipped', 'decided', 'answered', 'noted',
+    'went', 'handed', 'accepted', 'taken', 'left', 'corrected', 'ended')),
   body jsonb not null check (jsonb_typeof(body) = 'object' and octet_length(body::text) <= 32768),
   supersedes uuid
 );
@@ -112,11 +114,19 @@ begin
     on conflict do nothing;
     get diagnostics fresh = row_count;
     continue when not fresh;
-    if event ->> 'kind' in ('taken', 'accepted') then
-      update iot.runbook_runs r set owner = session_user where r.run_id = id;
+    if event ->> 'kind' in ('taken', 'accepted') then  -- by the events' own times, as everybody folds them
+      update iot.runbook_runs r set owner = iot.run_owner(id, 'infinity') where r.run_id = id and r.state = 'open';
+    elsif iot.run_owner(id, (event ->> 'at')::timestamptz) <> session_user then
+      if event #>> '{body,state}' is not null then  -- somebody else had it by then: it stands in the timeline only
+        conflicts := conflicts || (
+          select jsonb_build_array(jsonb_build_object('step', event ->> 'step_id', 'state', coalesce(max(s.state), 'open'),
+                                                      'version', coalesce(max(s.version), 0), 'actor', known.owner))
+          from iot.runbook_steps s where s.run_id = id and s.step_id = event ->> 'step_id');
+      end if;
+      continue;
     elsif event ->> 'kind' = 'ended' then
       update iot.runbook_runs r set state = event #>> '{body,state}', outcome = event #>> '{body,outcome}',
-        closed_at = (event ->> 'at')::timestamptz where r.run_id = id and r.state = 'open';
+        closed_at = clock_timestamp() where r.run_id = id and r.state = 'open';
     end if;
     if event #>> '{body,state}' is not null and coalesce(event ->> 'step_id', '') <> '' then
       conflicts := conflicts || iot.step_put(id, event ->> 'step_id', event #>> '{body,state}',
@@ -124,9 +134,18 @@ begin
     end if;
   end loop;
   select * into known from iot.runbook_runs r where r.run_id = id;
-  perform pg_notify('iot_runs', id::text);
+  perform pg_notify('iot_runs', '');
   return jsonb_build_object('owner', known.owner, 'state', known.state, 'conflicts', conflicts);
 end $$;
+
+-- Who had a run at a time, by what has been written of it so far.
+create function iot.run_owner(run uuid, moment timestamptz) returns text
+  language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select coalesce(
+    (select e.actor from iot.runbook_events e where e.run_id = run and e.kind in ('taken', 'accepted') and e.at <= moment
+     order by e.at desc, e.event_id desc limit 1),
+    (select r.started_by from iot.runbook_runs r where r.run_id = run))
+$$;
 
 -- One step, if it still has the version that the caller saw; otherwise, what it is now. The caller has checked the right.
 create function iot.step_put(run uuid, step text, to_state text, expected int) returns jsonb
@@ -184,8 +203,8 @@ declare
   fresh boolean;
 begin
   perform iot.tenant_with('platform', 'operator');
-  if seconds not between 1 and 900 then
-    raise exception 'a request waits between 1 and 900 s' using errcode = 'IOT01';
+  if seconds not between 1 and 120 then
+    raise exception 'a request waits between 1 and 120 s' using errcode = 'IOT01';
   end if;
   if not exists (select from iot.agents a where a.agent_id = agent) then
     raise exception 'there is no agent %', agent using errcode = 'IOT01';
@@ -218,6 +237,7 @@ create function iot.prune_requests(keep_days int) returns bigint
 $$;
 
 revoke all on function iot.run_record(jsonb, jsonb), iot.step_put(uuid, text, text, int), iot.prune_requests(int),
+  iot.run_owner(uuid, timestamptz),
   iot.step_claim(uuid, text, int, int), iot.request_withdraw(uuid),
   iot.request_put(uuid, text, text, jsonb, uuid, text, boolean, int) from public;
 grant execute on function iot.run_record(jsonb, jsonb), iot.step_claim(uuid, text, int, int), iot.request_withdraw(uuid),

@@ -87,7 +87,7 @@ class LocalStack:
         self.broker.make_files_directory()
         argv = [sys.executable, "-m", "agent", "creds", "init", "--directory", str(self.broker.files)]
         state_dir = self.state / FIRST_AGENT
-        state_dir.mkdir(exist_ok=True)
+        state_dir.mkdir(exist_ok=True, mode=0o700)
         process = await asyncio.create_subprocess_exec(
             *argv, "--state-dir", str(state_dir), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
         )

@@ -26,7 +26,7 @@ update iot.agent_requests set state = 'running', taken_at = now()
 where request_id = (
   select request_id from iot.agent_requests where agent_id = $1 and state = 'queued' and expires_at > now()
   order by requested_at limit 1 for update skip locked)
-returning request_id::text, name, args, requested_by"""
+returning request_id::text, name, args, requested_by, changes"""
 FINISH = "update iot.agent_requests set state = $2, finished_at = now(), result = $3 where request_id = $1"
 LOOK = "select state, result from iot.agent_requests where request_id = $1"
 PRUNE = "select iot.prune_requests($1)"
@@ -36,12 +36,13 @@ OVER = ("done", "failed", "refused", "expired", "withdrawn")
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A request that an agent has begun with."""
+    """A request that an agent has begun with. changes: it was asked for, and written down, as an action."""
 
     request_id: str
     name: str
     args: dict[str, Any]
     requested_by: str
+    changes: bool
 
 
 @dataclass(frozen=True, slots=True)

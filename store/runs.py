@@ -15,14 +15,14 @@ RUNS = """
 select r.run_id::text, t.slug as tenant, r.runbook, r.content, r.vars, r.alert_id::text, r.mode, r.started_by,
        r.started_at, r.owner, r.state, r.closed_at, r.outcome
 from iot.runbook_runs r join iot.tenants t using (tenant_id)
-where ($1::text is null or r.run_id::text like $1 || '%') order by r.state <> 'open', r.started_at desc limit $2"""
+where ($1::text is null or r.run_id::text like $1 || '%') order by r.state <> 'open', r.recorded_at desc limit $2"""
 EVENTS = """
 select event_id::text, step_id, at, actor, origin, kind, body, supersedes::text
 from iot.runbook_events where run_id = $1 order by at, event_id"""
 STEPS = "select step_id, state, version, actor, at from iot.runbook_steps where run_id = $1"
 DRILLED = """
 select runbook, max(closed_at) as at from iot.runbook_runs
-where mode = 'drill' and state = 'done' group by runbook"""
+where mode = 'drill' and state = 'done' and tenant_id = 0 group by runbook"""
 CHANNEL = "iot_runs"
 
 

@@ -202,7 +202,7 @@ async def test_another_agent_says_when_one_is_gone(scene: Scene) -> None:
     for agent in (first, second):
         await agent.ready()
     second.process.send(signal.SIGSTOP)
-    await scene.until(lambda: bool(scene.sink.said("AgentSilent", "firing")), "agent-2 is missed", 40)
+    await scene.until(lambda: bool(scene.sink.said("AgentSilent", "firing")), "agent-2 is missed", 90)
     [message] = scene.sink.said("AgentSilent", "firing")
     assert message.body["alerts"][0]["labels"]["agent"] == "agent-2"
     second.process.send(signal.SIGCONT)

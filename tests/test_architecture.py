@@ -101,6 +101,7 @@ PURE = {
     "agent.creds.logins",
     "agent.creds.plan",
     "agent.creds.render",
+    "agent.creds.stepback",
     "agent.ingest.accounting",
     "agent.ingest.decode",
     "agent.ingest.delivery",

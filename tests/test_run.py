@@ -1,5 +1,6 @@
 """The run of a runbook as a machine: where one is, what is offered, what is written down. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -105,9 +106,9 @@ def events_by(run: Run, *choices: tuple[str, list[str]]) -> Run:
     return run
 
 
-def written(run: Run, kind: Kind, step: str, body: dict[str, object], actor: str = "anna") -> Run:
+def written(run: Run, kind: Kind, step: str, body: Mapping[str, object], actor: str = "") -> Run:
     n = len(run.events)
-    return after(run, Event(f"e{n:03}", NOW + timedelta(seconds=n + 1), actor, "laptop", kind, step, body))
+    return after(run, Event(f"e{n:03}", NOW + timedelta(seconds=n + 1), actor or run.owner, "laptop", kind, step, body))
 
 
 def looked(run: Run, port: Outcome, unit: Outcome) -> Run:
@@ -162,6 +163,61 @@ def test_a_run_ends_mended_only_when_it_is_proved() -> None:
     assert suggested(proved).id == "end"
     run = events_by(proved, ("end", []))
     assert (run.state, run.outcome, offers(run, "anna")) == ("done", "mended", [])
+
+
+def test_what_somebody_does_who_does_not_have_the_run_moves_nothing() -> None:
+    """Anna was cut off, and Ben took it over: what she wrote meanwhile stands in the timeline."""
+    run = written(events_by(run_of(), ("skip", ["x"])), Kind.TAKEN, "", {"why": "she is away"}, "ben")
+    for kind, step, body in (
+        (Kind.WENT, "which", {"next": "close"}),
+        (Kind.ENDED, "", {"state": "abandoned", "outcome": "x"}),
+        (Kind.CHECKED, "prove", deed.checked(run, "prove", {"p": Finding(Outcome.PASS, "x")}, Outcome.PASS)),
+    ):
+        late = written(run, kind, step, body, "anna")
+        assert (late.here, late.state, late.results, len(late.events)) == (
+            "which",
+            "open",
+            run.results,
+            len(run.events) + 1,
+        )
+    assert written(run, Kind.NOTED, "which", {"text": "hello"}, "anna").events[-1].body == {"text": "hello"}
+
+
+def test_what_began_is_looked_at_also_when_one_comes_back_to_it() -> None:
+    run = events_by(run_of(), ("skip", ["known"]), ("option-1", []))
+    run = written(run, Kind.BEGUN, "restart", {"what": "start --now", "version": 1})
+    run = written(run, Kind.WENT, "restart", {"next": "back"})
+    run = written(run, Kind.WENT, "back", {"next": "restart"})
+    assert suggested(run).id == "verify"
+
+
+def test_an_undo_is_not_the_command_and_an_unknown_command_may_be_done_by_hand() -> None:
+    run = events_by(run_of(), ("skip", ["known"]), ("option-1", []))
+    passed = Finding(Outcome.PASS, "yes")
+    done = written(run, Kind.DID, "restart", deed.did(run, "restart", "start", passed))
+    undone = written(done, Kind.DID, "restart", deed.did(done, "restart", "stop", passed) | {"undo": True})
+    assert undone.marks["restart"].state == "undone"
+    assert suggestion(offers(undone, "anna")) is None
+    missing = Finding(Outcome.UNKNOWN, "not known: commands.start of the profile; do it by hand")
+    unknown = written(run, Kind.DID, "restart", deed.did(run, "restart", "start", missing))
+    assert {"byhand", "verify", "do"} <= {offer.id for offer in offers(unknown, "anna")}
+
+
+def test_nothing_is_suggested_when_what_it_depends_on_is_not_known() -> None:
+    """Somebody looked by hand, or skipped: that all is well is no default."""
+    run = events_by(run_of(), ("skip", ["no time"]))
+    assert suggestion(offers(run, "anna")) is None
+    run = looked(run_of(), Outcome.PASS, Outcome.UNKNOWN)
+    run = events_by(run, ("said-fail", ["the port is dead"]), ("go", []))
+    assert (run.here, suggestion(offers(run, "anna"))) == ("which", None)
+    assert "look.unit" not in run.results
+
+
+def test_an_offer_belongs_to_where_the_run_stood() -> None:
+    run = run_of()
+    before = offers(run, "anna")[0]
+    assert offers(written(run, Kind.NOTED, "look", {"text": "x"}), "anna")[0].stands == before.stands
+    assert offers(looked(run, Outcome.FAIL, Outcome.FAIL), "anna")[0].stands != before.stands
 
 
 def test_a_proof_from_before_a_change_proves_nothing() -> None:

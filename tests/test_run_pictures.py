@@ -78,7 +78,13 @@ STATES: dict[str, Callable[[Run], Run]] = {
 
 def pane_at(run: Run, tmp_path: Path, saved: bool = True) -> Runbooks:
     desk = Desk(Target("h", 5432, "iot_u_anna", "iot"), tmp_path, "PROD", {"commands.start": ("ssh", "vm", "restart")})
-    kept = Kept(run.facts, BOOK.text, list(run.events), {event.event_id for event in run.events} if saved else set())
+    kept = Kept(
+        run.facts,
+        BOOK.text,
+        list(run.events),
+        {event.event_id for event in run.events} if saved else set(),
+        begun_here=True,
+    )
     pane = Runbooks(list, desk)
     conductor = desk.conductor(kept)
     conductor.run, conductor.sync_error = run, "the database is away"

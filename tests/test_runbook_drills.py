@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -18,8 +19,12 @@ import pytest_asyncio
 
 from agent.creds.render import ACL_FILE
 from probes.actions import ACTIONS
+from probes.broker import BrokerLogin
 from probes.catalogue import ask
 from probes.finding import Outcome
+from probes.mqtt import LoginRefused
+from probes.mqtt import connect as mqtt_connect
+from probes.tls import verifying_context
 from stack import operations, remote
 from stack.local import AGENT_LOGIN, LocalAgent, LocalStack, fleet, short_directory
 from store import agents, brokers, credentials, requests, runs
@@ -157,7 +162,7 @@ async def test_the_agent_does_only_what_is_in_its_table(scene: Scene) -> None:
         ("shell.run", {"command": "id"}, "knows no shell.run"),
         ("broker.restart", {"unit": "ssh"}, "does not take these parameters"),
         ("ingest.pause", {}, "does not take these parameters"),
-        ("ingest.pause", {"minutes": 600}, "at most 60"),
+        ("ingest.pause", {"minutes": 600}, "at most 20"),
         ("journal.tail", {"service": "../../etc/shadow"}, "service is one of broker, agent"),
         ("db.connect", {"max_ms": 1, "target": "x"}, "does not take these parameters"),
     ):
@@ -209,17 +214,54 @@ async def _paused(scene: Scene) -> bool:
     return "paused by a person" in found.found
 
 
-async def test_the_set_before_comes_back_until_a_newer_one_is_made(scene: Scene) -> None:
-    secret = credentials.new_secret()
-    made = await credentials.create(scene.db, "acme", {"late-1": secret.stored})
+async def test_a_step_back_takes_out_what_was_added_and_brings_nothing_back(scene: Scene) -> None:
+    """Of the set before, neither a revoked device nor a replaced password; what is new waits for a newer set."""
+    old, rotated, new = (credentials.new_secret() for _ in range(3))
+    made = await credentials.create(scene.db, "acme", {"stolen-1": old.stored, "turned-1": old.stored})
+    await scene.until(lambda: _in_force(scene, made), "the first set is not in force")
+    await credentials.revoke(scene.db, "acme", "stolen-1", "stolen", None)
+    await credentials.rotate(scene.db, "acme", "turned-1", rotated.stored, timedelta(0), True)
+    made = await credentials.create(scene.db, "acme", {"late-1": new.stored})
     await scene.until(lambda: _in_force(scene, made), "the new set is not in force")
+    assert await _lets_in(scene, "acme/devices/late-1", new.password)
     answer = await asked(scene, "creds.restore")
     assert answer.result is not None
-    assert (answer.state, answer.result["outcome"]) == ("done", "pass")
-    assert not await _in_force(scene, made)
-    newer = await credentials.create(scene.db, "acme", {"late-2": credentials.new_secret().stored})
-    await scene.until(lambda: _in_force(scene, newer), "a newer set is held off too")
+    assert (answer.state, answer.result["outcome"]) == ("done", "pass"), answer
+    assert "without what was added since set" in answer.result["found"]
+    for name, password in (("stolen-1", old), ("turned-1", old), ("late-1", new)):
+        assert not await _lets_in(scene, f"acme/devices/{name}", password.password), name
+    again = await asked(scene, "creds.apply")
+    assert again.result is not None
+    assert again.result["outcome"] == "pass", again
+    assert await _lets_in(scene, "acme/devices/late-1", new.password)
     await scene.well()
+
+
+async def test_nothing_is_restored_while_the_broker_is_away(scene: Scene) -> None:
+    await asyncio.to_thread(scene.stack.broker.stop)
+    await scene.until(lambda: _down(scene), "the agent does not notice")
+    answer = await asked(scene, "creds.restore")
+    await asyncio.to_thread(scene.stack.broker.start)
+    assert answer.result is not None
+    assert (answer.state, answer.result["outcome"]) == ("failed", "fail")
+    assert "does not answer its administrator" in answer.result["found"]
+    await scene.well()
+
+
+async def _down(scene: Scene) -> bool:
+    found = await ask(scene.desk.world(), "agent.part", {"part": "broker"})
+    return found.outcome is Outcome.FAIL
+
+
+async def _lets_in(scene: Scene, user: str, password: str) -> bool:
+    place = scene.desk.listener
+    assert place is not None
+    login = BrokerLogin(place.host, place.port, verifying_context(place.ca_file, place.name), user, password)
+    try:
+        async with mqtt_connect(login):
+            return True
+    except LoginRefused:
+        return False
 
 
 async def _in_force(scene: Scene, generation: int) -> bool:

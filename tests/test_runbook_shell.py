@@ -41,7 +41,7 @@ handoff: [{abandon: the drill ends here}]
     code, printed, said = run(tmp_path, GONE, "run", "db-timeout", "--drill", "--answers", answers(tmp_path, text))
     assert (code, "abandoned, the drill ends here" in said) == (1, True), said
     assert "only on this machine" in said
-    assert "== 1 of 17: Does it answer from here?  [reach]" in printed
+    assert "== 1 of 18: Does it answer from here?  [reach]" in printed
     assert "no such file or directory" in printed
     code, listed, _ = run(tmp_path, GONE, "runs", "--json")
     found = {one["mode"]: one for one in json.loads(listed)}
@@ -94,9 +94,9 @@ async def test_a_run_by_keys_without_the_database_being_told_to_wait(
         await pilot.press("n")
         await until(pilot, app, "Does it answer from here?", "saved ●", "suggested: look")
         await pilot.press("enter")
-        await until(pilot, app, "✔ login: connected and answered", "go on to 5 What goes on inside?")
+        await until(pilot, app, "✔ login: connected and answered", "go on to 6 What goes on inside?")
         await pilot.press("enter")
-        await until(pilot, app, "5  What goes on inside?")
+        await until(pilot, app, "6  What goes on inside?")
         await pilot.press("enter")
         await until(pilot, app, "✔ locks: 0 sessions wait for a lock", "schema: all migrations are applied")
         await pilot.press("c")
@@ -115,7 +115,7 @@ async def test_a_run_by_keys_without_the_database_being_told_to_wait(
         await pilot.press("escape")
         await until(pilot, app, "[runs]", "db-timeout", "open")
         await pilot.press("enter")
-        await until(pilot, app, "5  What goes on inside?", "I see nothing at all (corrected)")
+        await until(pilot, app, "6  What goes on inside?", "I see nothing at all (corrected)")
 
 
 async def test_what_changes_the_world_is_asked_with_its_exact_words(
@@ -140,7 +140,7 @@ async def test_what_changes_the_world_is_asked_with_its_exact_words(
         await pilot.press("enter")
         assert not marker.exists()
         await give(pilot, app, "start")
-        await until(pilot, app, "touch succeeded", "it is done: go on to 11")
+        await until(pilot, app, "touch succeeded", "it is done: go on to 12")
         assert marker.exists()
         await pilot.press("escape")
         await until(pilot, app, "[runs]")

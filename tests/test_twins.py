@@ -123,19 +123,19 @@ async def test_dead_letters_are_listed_shown_and_handled(command: Command) -> No
 
 
 async def test_the_doctor_says_what_is_not_well(command: Command, embedded_database: Database) -> None:
-    found = json.loads(await said(command, "doctor", "--json"))
+    found = json.loads(await said(command, "doctor", "--live", "--json"))
     states = {(check["where"], check["what"]): check["state"] for check in found["checks"]}
     assert states["database", "schema"] == "ok"
     assert states["vm-weu", "disk"] == "warn"
     await embedded_database.fetch("update iot.agents set seen_at = now() - interval '5 minutes'")
     await embedded_database.fetch("delete from iot.migrations where number = (select max(number) from iot.migrations)")
-    text = await said(command, "doctor", "--problems", code=1)
+    text = await said(command, "doctor", "--live", "--problems", code=1)
     assert "runbook agent-silent" in text
     assert "iot-agent migrate" in text
     assert "local" not in text, "what is well is left out"
     name = embedded_database.name
     await embedded_database.superuser_execute(f"alter database {name} allow_connections false")
-    lost = await said(command, "doctor", "--json", code=1)
+    lost = await said(command, "doctor", "--live", "--json", code=1)
     assert json.loads(lost)["checks"][0]["what"] == "database"
     assert {check["state"] for check in json.loads(lost)["checks"]} == {"crit", "unknown", "ok"}
     await embedded_database.superuser_execute(f"alter database {name} allow_connections true")

@@ -1,9 +1,11 @@
-"""`iot-console doctor`: the Doctor pane for scripts and screen readers."""
+"""`iot-console doctor`: what is well, and whether the hardening holds. For people, scripts and CI."""
 
 import asyncio
 import time
 from dataclasses import asdict
-from typing import Annotated
+from datetime import UTC, date, datetime
+from pathlib import Path as File
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,39 +13,159 @@ from sql import migrations
 from store.agents import PartState
 from store.db import Db
 from store.errors import StoreError
-from tui.command import FAILED, AsJson, UrlFile, chosen, print_json, way_of, with_database
+from tui.command import (
+    FAILED,
+    USAGE,
+    AsJson,
+    Chosen,
+    UrlFile,
+    chosen,
+    fail,
+    print_json,
+    same_console,
+    way_of,
+    with_database,
+)
 from tui.feed import Feed
+from tui.options import state_directory
 from tui.panes.doctor import ORDER, Check, Doctor
+from tui.profile import Profile
 from tui.render import literal
 from tui.tunnel import TunnelError
 from tui.view import Path, PathState, View
 from tui.way import Way
 
-SCHEMA = "iot-console-doctor/1"
+if TYPE_CHECKING:
+    from tui.hardening import Item, Verdict
+
+SCHEMA = "iot-console-doctor/2"
+MARKS = {"pass": "ok", "fail": "FAIL", "unknown": "unknown", "waived": "waived"}
 
 
 def doctor(
     context: typer.Context,
     problems: Annotated[bool, typer.Option("--problems", help="Only what is not ok.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Only what agents report anyway: nothing is probed.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="The most important checks, in under 20 s.")] = False,
+    only: Annotated[str, typer.Option(help="Ids or their beginnings, as in NET,TLS-01.")] = "",
+    junit: Annotated[File | None, typer.Option(help="Write the checks of hardening into a JUnit file.")] = None,
     url_file: UrlFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """What is well and what is not, worst first, with what to do. Exit code 1 when something is critical.
+    """What is well and what is not, worst first, with what to do; and whether the hardening holds, by trying it.
 
-    Example: iot-console doctor --problems
+    Exit code 0: all well or waived; 1: something fails; 2: nothing fails, and something is unknown.
+
+    Example: iot-console --profile prod doctor --problems
+    Example: iot-console --profile prod doctor --only NET,TLS --junit doctor.xml
     """
-    way, _ = way_of(chosen(context, url_file))
-    found = [check for check in examined(way) if not problems or check.state is not PartState.OK]
+    wanted = chosen(context, url_file)
+    way, profile = way_of(wanted)
+    items = [] if live else _items(only, quick)
+    found = [] if only else examined(way)
+    began = time.monotonic()
+    verdicts = _verdicts(wanted, way, profile, items, quiet=as_json) if items else []
+    if junit is not None:
+        _write_junit(junit, verdicts, time.monotonic() - began)
+    _print(found, verdicts, problems, as_json)
+    raise typer.Exit(_exit_code(found, verdicts))
+
+
+def _items(only: str, quick: bool) -> "list[Item]":
+    from tui import hardening
+    from tui.hardening_items import ITEMS
+
+    try:
+        return hardening.chosen(ITEMS, only, quick)
+    except ValueError as error:
+        fail(f"--only: {error}", USAGE)
+
+
+def _verdicts(wanted: Chosen, way: Way, profile: Profile | None, items: "list[Item]", quiet: bool) -> "list[Verdict]":
+    """Examined, the gravest failure first."""
+    from store.db import connected
+    from tui import examine, hardening
+    from tui.runbook.desk import PRODUCTION, made
+    from tui.runbook.presence import watched
+    from tui.way import opened
+
+    desk = made(way, state_directory(), profile.environment if profile else PRODUCTION, profile, same_console(wanted))
+    done = 0
+
+    def tell(_: "Verdict") -> None:
+        nonlocal done
+        done += 1
+        if not quiet:
+            typer.echo(f"\r{done} of {len(items)} examined", err=True, nl=done == len(items))
+
+    async def work() -> "list[Verdict]":
+        async with opened(way) as (target, _), connected(target, "iot-console doctor", 2) as db, watched(db) as present:
+            desk.db = present
+            return await examine.examine(desk, items, _waivers(profile), _today(), tell)
+
+    try:
+        return hardening.ordered(asyncio.run(work()))
+    except (StoreError, TunnelError) as error:
+        fail(str(error), FAILED)
+
+
+def _waivers(profile: Profile | None) -> list[Any]:
+    from tui.hardening import Waiver
+
+    return [Waiver(one.check, one.reason, one.until) for one in (profile.waivers if profile else ())]
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _write_junit(path: File, verdicts: "list[Verdict]", took: float) -> None:
+    from tui.examine import junit
+
+    try:
+        path.write_text(junit(verdicts, took))
+    except OSError as error:
+        fail(f"--junit {path}: {error.strerror}", USAGE)
+
+
+def _print(found: list[Check], verdicts: "list[Verdict]", problems: bool, as_json: bool) -> None:
+    rows = [check for check in found if not problems or check.state is not PartState.OK]
+    shown = [verdict for verdict in verdicts if not problems or verdict.state != "pass"]
     if as_json:
-        print_json({"schema": SCHEMA, "checks": [asdict(check) for check in found]})
-    for check in found if not as_json else ():
+        print_json(
+            {"schema": SCHEMA, "checks": [asdict(check) for check in rows], "hardening": [_row(v) for v in shown]}
+        )
+        return
+    for check in rows:
         fix = f" -> {check.fix}" if check.fix else ""
         typer.echo(f"{check.state:<8} {check.where:<12} {check.what:<22} {literal(check.found)}{fix}")
-    raise typer.Exit(FAILED if any(check.state is PartState.CRIT for check in found) else 0)
+    for verdict in shown:
+        item = verdict.item
+        typer.echo(
+            f"{MARKS[verdict.state]:<8} {item.id:<8} {item.severity:<9} {item.what}: {literal(verdict.finding.found)}"
+        )
+        if verdict.state == "fail":
+            by = f"; runbook {item.runbook}" if item.runbook else ""
+            typer.echo(f"{'':<9}{item.why} To do: {item.fix}{by}")
+        if verdict.waiver:
+            typer.echo(f"{'':<9}waived: {verdict.waiver}")
+
+
+def _row(verdict: "Verdict") -> dict[str, Any]:
+    item, finding = verdict.item, verdict.finding
+    return {"id": item.id, "severity": item.severity, "what": item.what, "where": item.where, "state": verdict.state,
+            "found": finding.found, "evidence": finding.evidence, "why": item.why, "fix": item.fix,
+            "runbook": item.runbook, "waiver": verdict.waiver}  # fmt: skip
+
+
+def _exit_code(found: list[Check], verdicts: "list[Verdict]") -> int:
+    from tui.hardening import exit_code
+
+    return FAILED if any(check.state is PartState.CRIT for check in found) else exit_code(verdicts)
 
 
 def examined(way: Way) -> list[Check]:
-    """All checks, worst first. A database that cannot be reached is one of them."""
+    """What the console sees anyway, worst first. A database that cannot be reached is one of them."""
     pane = Doctor(migrations())
     try:
         view = asyncio.run(with_database(way, "iot-console doctor", lambda db: _look(db, way, pane)))

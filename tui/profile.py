@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -60,6 +61,16 @@ class BrokerPlace(BaseModel):
     ca_file: Path | None = None
 
 
+class Waived(BaseModel):
+    """A check of the doctor whose failure is known and accepted. until: the last day."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    check: str = Field(pattern=r"^[A-Z0-9]+-\d\d$")
+    reason: str = Field(min_length=10)
+    until: date
+
+
 class Profile(BaseModel):
     """One environment. ca_file: who signed the database's certificate; without it, the system's authorities.
 
@@ -85,6 +96,7 @@ class Profile(BaseModel):
     contacts: dict[str, str] = {}
     commands: dict[str, tuple[str, ...]] = {}
     limits: dict[str, str] = {}
+    waivers: tuple[Waived, ...] = ()
 
     def values(self) -> dict[str, str | tuple[str, ...]]:
         """What runbooks may ask for as `config.NAME`."""

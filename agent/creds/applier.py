@@ -70,16 +70,15 @@ class Applier:
                 return self._done("pending", "pending", finding.detail, desired.generation, began)
         return await self._undo(before, finding, desired.generation, around, began)
 
-    async def repair(self, around: Surroundings, before: int | None = None) -> LogEntry:
-        """Put the last good set back without asking the database: after somebody's edit, or at a start without it.
+    def before(self, generation: int) -> tuple[int, Files] | None:
+        """Number and files of the last good set that is older. Raises FileError."""
+        return self._files.kept(generation)
 
-        before: the last good one that is older.
-        """
+    async def repair(self, around: Surroundings) -> LogEntry:
+        """Put the last good set back without asking the database: after somebody's edit, or at a start without it."""
         began = time.monotonic()
-        good = self._last_good(self._files.read()) if before is None else self._files.kept(before)
+        good = self._last_good(self._files.read())
         if good is None:
-            if before is not None:
-                return self._done(self.state, "refused", f"no set before {before} is kept", self.generation, began)
             return self._done("pending", "pending", "there is no set yet and the database is away", 0, began)
         generation, files = good
         finding = await self._put_back(generation, files, around)

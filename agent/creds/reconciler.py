@@ -19,6 +19,7 @@ from agent.creds.control import Control
 from agent.creds.files import FileError
 from agent.creds.killswitch import SINGLY, KillSwitch
 from agent.creds.signals import SignalError
+from agent.creds.stepback import StepBack
 from agent.creds.takeover import OwnLogins
 from agent.creds.verify import Access, Verdict
 from probes.broker import BrokerError
@@ -32,7 +33,6 @@ DEBOUNCE_SECONDS = 0.03
 BUSY_SHARE = 4  # of the time, at most one part is spent on applying
 LISTEN_AGAIN_SECONDS = 1.0
 FIRST_CONNECT_SECONDS = 5.0
-HELD_OFF_SECONDS = 3600.0  # a set that a person took back, unless a newer one comes
 AGAIN_SECONDS = 60.0  # until a set that did not hold is tried again
 MOST_PURGED = 1000
 LOCAL_ERRORS = (FileError, SignalError, BrokerError, OSError)
@@ -66,8 +66,8 @@ class Reconciler:
         self._proved_at: float | None = None  # None: what should be there has not been proved by this process
         self._rejected = (0, 0.0)  # a set that did not work, and when to try it again
         self._resumed = False
-        self._restore_from: int | None = None  # a person wants the set before this one
-        self._rounds = asyncio.Condition()
+        self._wish: tuple[str, asyncio.Future[tuple[bool, str]]] | None = None
+        self._held: StepBack | None = None
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -95,8 +95,6 @@ class Reconciler:
             began = time.monotonic()
             self._wake.clear()
             await self.tick(time.time())
-            async with self._rounds:
-                self._rounds.notify_all()
             ended = time.monotonic()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timing.poll):
@@ -107,30 +105,46 @@ class Reconciler:
 
     # -- what people ask for
 
-    async def reapply(self) -> tuple[str, str]:
-        """The newest set again, proved; returns state and detail after it."""
-        self._proved_at, self._rejected = None, (0, 0.0)
-        return await self._after_a_round()
+    async def reapply(self) -> tuple[bool, str]:
+        """The newest set again, proved; whether it is in force, and what is to be said of it."""
+        return await self._wished("apply")
 
-    async def restore(self) -> tuple[str, str]:
-        """The set before the one in force, for an hour, or until a newer one than today's is made.
-
-        What was revoked since then stays out: the kill switch sees to it.
-        """
-        self._restore_from = self._applier.generation
-        return await self._after_a_round()
+    async def restore(self) -> tuple[bool, str]:
+        """Take out what was added since the set before the one in force; see agent.creds.stepback."""
+        return await self._wished("restore")
 
     async def enforced(self) -> verify.Finding:
         """Whether the set in force is, by logging in."""
         return await self._applier.check()
 
-    async def _after_a_round(self) -> tuple[str, str]:
-        async with self._rounds:
-            self._wake.set()
-            await self._rounds.wait()  # of one that is under way
-            self._wake.set()
-            await self._rounds.wait()
-        return self.health.state, self.health.detail
+    async def _wished(self, kind: str) -> tuple[bool, str]:
+        """In the next round, or not at all."""
+        if self._wish is not None:
+            return False, "somebody else is asking for the same just now"
+        answer: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
+        wish = self._wish = kind, answer
+        self._wake.set()
+        try:
+            return await answer
+        finally:
+            if self._wish is wish:
+                self._wish = None
+
+    async def _fulfil(self, kind: str, desired: int, now: float) -> tuple[bool, str]:
+        if self._control.dynsec is None:
+            return False, f"the broker does not answer its administrator: {self._control.error}"
+        if kind == "restore":
+            found = self._applier.before(self._applier.generation)
+            if found is None:
+                return False, f"no set before {self._applier.generation} is kept"
+            self._held = StepBack.of(desired, *found, self._logins.identities, now)
+        else:
+            self._held, self._rejected = None, (0, 0.0)
+        entry = await self._apply(now)
+        if entry is not None and entry.outcome == "applied":
+            return True, f"{entry.detail}{self._held.words if self._held else ''}"
+        self._held = None
+        return False, entry.detail if entry is not None else self.health.detail
 
     # -- rounds
 
@@ -149,6 +163,8 @@ class Reconciler:
             await self._hold(str(error), now)
         except LOCAL_ERRORS as error:
             self._say("failed", str(error))
+        if self._wish is not None and not self._wish[1].done():  # never later: by then it may not be wanted any more
+            self._wish[1].set_result((False, f"not done: {self.health.detail}"))
         if self._logins.under_way:
             self._wake.set()
         await self._report(now)
@@ -185,8 +201,13 @@ class Reconciler:
 
     async def _converge(self, desired: int, now: float) -> None:
         """Apply the newest set if it is not in force; otherwise see from time to time that nothing has changed."""
-        if self._restore_from is not None:
-            await self._step_back(self._restore_from, desired, now)
+        if self._held is not None and not self._held.holds(desired, now):
+            self._held, self._proved_at = None, None
+        if self._wish is not None:
+            kind, answer = self._wish
+            came = await self._fulfil(kind, desired, now)
+            if not answer.done():
+                answer.set_result(came)
             return
         number, again_at = self._rejected
         rejected = desired == number and now < again_at and not await brokers.confirmed(self._db, desired)
@@ -216,14 +237,16 @@ class Reconciler:
         else:
             self._say(self._applier.state, self._applier.detail)
 
-    async def _apply(self, now: float) -> None:
+    async def _apply(self, now: float) -> LogEntry | None:
         if self._control.unknown:
             self._say("failed", self._control.error or "")
-            return
+            return None
         if self._control.dynsec is None and self._applier.published == self.health.desired:
             self._say("pending", f"in the files, and the broker is away: {self._control.error}")
-            return
+            return None
         wanted = await brokers.desired(self._db)
+        if self._held is not None:
+            wanted = self._held.within(wanted)
         gone = await brokers.removed_since(self._db, self._applier.generation, MOST_PURGED)
         entry = await self._applier.apply(wanted, self._surroundings())
         await self._finished(entry, now)
@@ -231,6 +254,7 @@ class Reconciler:
             strangers = await self._kill_switch.tidy(self._logins.identities, gone)
             if strangers:
                 await self._note("drift", f"removed from the dynamic-security plugin: {', '.join(strangers)}")
+        return entry
 
     async def _repair(self, now: float) -> None:
         """The last good set again, with our own logins of today."""
@@ -248,12 +272,6 @@ class Reconciler:
         if entry.outcome != "pending":
             with contextlib.suppress(StoreError):  # the log has it too
                 await brokers.write_log(self._db, self._broker_id, entry)
-
-    async def _step_back(self, generation: int, desired: int, now: float) -> None:
-        self._restore_from = None
-        await self._finished(await self._applier.repair(self._surroundings(), generation), now)
-        if self._applier.generation < generation:
-            self._rejected = (desired, now + HELD_OFF_SECONDS)
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(self._logins.identities, self._control.version, self._control.dynsec is not None)

@@ -68,7 +68,7 @@ class Link:
         self._had_session = had_session
         self._closing = False
         self._paused_until = 0.0  # by the monotonic clock
-        self._resumed = asyncio.Event()
+        self._changed = asyncio.Event()  # the pause
         self._subscribed = asyncio.Event()
 
     async def subscribed(self, seconds: float) -> None:
@@ -86,22 +86,25 @@ class Link:
     def pause(self, seconds: float) -> None:
         """Leave the broker for a time: it queues for us. A pause ends by itself, so that none is forgotten."""
         self._paused_until = time.monotonic() + seconds
-        self._resumed.clear()
+        self._changed.set()
         if self._session is not None:
             self._session.disconnect()
 
     def resume(self) -> None:
         self._paused_until = 0.0
-        self._resumed.set()
+        self._changed.set()
 
     async def _until_resumed(self) -> None:
-        left = self._paused_until - time.monotonic()
-        if left > 0 and not self._closing:
+        paused = False
+        while (left := self._paused_until - time.monotonic()) > 0 and not self._closing:
+            paused = True
             self.health.error = f"paused by a person, for {left / 60:.0f} minutes at most"
             log.warning("ingest is paused", seconds=round(left))
+            self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
-                    await self._resumed.wait()
+                    await self._changed.wait()
+        if paused:
             log.warning("ingest goes on")
 
     @property
@@ -121,7 +124,7 @@ class Link:
     def disconnect(self) -> None:
         """Leave politely; the broker keeps the session and queues for us."""
         self._closing = True
-        self._resumed.set()
+        self._changed.set()
         if self._session is not None:
             self._session.disconnect()
 
@@ -189,6 +192,8 @@ class Link:
                 f"cannot connect to {self._address}: {getattr(error, 'strerror', None) or error}"
             ) from error
         self._note_connected(session)
+        if self._paused_until > time.monotonic():  # somebody wanted it while we dialled
+            session.disconnect()
         return session
 
     def _note_connected(self, session: Session) -> None:

@@ -8,8 +8,8 @@ from store.alert_views import EpisodeRow
 from store.errors import StoreError
 from tui import library
 from tui.effects import Ask, Done, Effect, Level, Prompt, Say, Work
-from tui.runbook.conduct import Conductor
-from tui.runbook.desk import Desk, cause_of
+from tui.runbook.conduct import AGENT, NOTE, Conductor
+from tui.runbook.desk import Desk, agent_of, cause_of
 from tui.runbook.fill import shown
 from tui.runbook.model import Command
 from tui.runbook.offer import Offer
@@ -52,7 +52,7 @@ def _begin(
 ) -> Effect:
     async def run() -> Done:
         try:
-            conductor = await desk.begin(book, values, cause_of(alert, mode))
+            conductor = await desk.begin(book, {**values, **agent_of(alert)}, cause_of(alert, mode))
         except OSError as error:
             raise ValueError(
                 f"the journal cannot be kept on this machine: {error.filename}: {error.strerror}"
@@ -77,7 +77,7 @@ def resume(desk: Desk, run_id: str, opened: Opened) -> Effect:
 
 def taken(desk: Desk, conductor: Conductor, offer: Offer, said: Callable[[str], None], opened: Opened) -> Effect:
     """What is asked for, then what would be changed, then it is done."""
-    if conductor.doing:
+    if conductor.doing and offer.id != NOTE:
         return Say(f"not yet: {conductor.doing} is under way", "warn")
     if offer.id == "onward":
         return _onward(desk, conductor, offer, opened)
@@ -104,7 +104,8 @@ def _sure(conductor: Conductor, offer: Offer, work: Work) -> Effect:
     step = conductor.run.step
     if not offer.changes or step is None or not isinstance(step.action, Command):
         return work
-    question = shown(step.action.confirm, conductor.run.facts.vars)
+    undoes = offer.id == "undo"
+    question = f"Undo {step.title}?" if undoes else shown(step.action.confirm, conductor.run.facts.vars)
     exact = conductor.exact(step.action, offer.id == "undo")
     return Ask(Level.OUTAGE, question, (exact, "It is written down before it begins."), work, step.id)
 
@@ -112,7 +113,7 @@ def _sure(conductor: Conductor, offer: Offer, work: Work) -> Effect:
 def _take(conductor: Conductor, offer: Offer, texts: tuple[str, ...], said: Callable[[str], None]) -> Work:
     async def run() -> Done:
         try:
-            return Done(await conductor.take(offer.id, texts, said))
+            return Done(await conductor.take(offer, texts, said))
         except OSError as error:
             raise ValueError(
                 f"the journal cannot be kept on this machine: {error.filename}: {error.strerror}"
@@ -132,12 +133,13 @@ def _onward(desk: Desk, conductor: Conductor, offer: Offer, opened: Opened) -> E
     except RunbookError as error:
         return Say(f"runbook {name} cannot be followed: {error}", "crit")
     given = {key: value for key, value in facts.vars.items() if key in book.front.vars}
+    agent = {AGENT: facts.vars[AGENT]} if AGENT in facts.vars else {}
 
     def then(values: dict[str, str]) -> Effect:
         async def run() -> Done:
-            await conductor.take(offer.id)
+            await conductor.take(offer)
             alert = await _still_firing(desk, facts.alert_id)
-            opened(await desk.begin(book, values, cause_of(alert, facts.mode, facts.tenant)))
+            opened(await desk.begin(book, {**values, **agent}, cause_of(alert, facts.mode, facts.tenant)))
             return Done(f"on with {name}")
 
         return Work(offer.words, run)

@@ -29,7 +29,8 @@ def head(conductor: Conductor, view: View, progress: str) -> Line:
     elapsed = timeline.pace(run, _moment(view)).total
     words = f" Run {facts_of.run_id[:8]}  {facts_of.runbook} {facts_of.mode}  {run.owner.removeprefix('iot_u_')}  "
     state = f"{age(max(0.0, elapsed))}  " if run.open else f"{run.state}: {run.outcome}  "
-    now = (Span(f"  {progress}", "warn"),) if progress else ()
+    said = progress or conductor.notice
+    now = (Span(f"  {said}", "warn"),) if said else ()
     return (Span(words, "title"), Span(state, "" if run.open else "ok"), saved, *now)
 
 

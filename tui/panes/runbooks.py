@@ -18,7 +18,7 @@ from tui.render import Line, Span, age, box, fit, literal, when
 from tui.runbook import timeline
 from tui.runbook.conduct import Conductor
 from tui.runbook.desk import Desk, Listed
-from tui.runbook.offer import Offer
+from tui.runbook.offer import Offer, standing
 from tui.table import Column, Table
 from tui.view import View
 
@@ -84,9 +84,10 @@ class Runbooks(Pane):
         self._desk = desk
         self._drilled: dict[str, datetime] = {}
         self._conductor: Conductor | None = None
-        self._stood = ("", 0)  # the step and the event that the offers belong to
+        self._stood = ""  # how the run stood when the cursor was put
         self._progress = ""
         self._pushed_at = 0.0
+        self._local_at = 0.0
 
     @property
     def table(self) -> Table[Any]:
@@ -120,6 +121,9 @@ class Runbooks(Pane):
             self._books.put(self._read(), view.now)
         self.at = self.at if self.at is not None else view.now
         self.error = ""  # a database that is away is no reason not to read
+        if self._desk.db() is None and view.now - self._local_at >= self.seconds:
+            self._local_at = view.now
+            self._runs.put(sorted(self._desk.local_runs().values(), key=lambda one: one.state != "open"), view.now)
         if self.view == "run" and self._conductor is not None:
             return self._draw_run(self._conductor, view, cells, rows)
         return super().draw(view, cells, rows)
@@ -143,7 +147,7 @@ class Runbooks(Pane):
         """The cursor begins at what is suggested, each time one comes somewhere or something was found."""
         found = conductor.offers()
         self._offers.put(found, now)
-        stands = (conductor.run.here or "", len(conductor.run.events))
+        stands = standing(conductor.run)
         if stands != self._stood:
             self._stood = stands
             likely = next((offer for offer in found if offer.suggested), None)
@@ -189,6 +193,8 @@ class Runbooks(Pane):
         if self._conductor is not None and self._conductor.doing:
             return Say(f"not yet: {self._conductor.doing} is under way", "warn")
         firing = self._firing(view, row.id)
+        if argument == "drill":  # an exercise is about no alert
+            firing = []
         alert = firing[0] if len(firing) == 1 or (firing and firing[0].event_id == self.about) else None
         if firing and alert is None:
             return self._which_alert(row, firing, argument)
@@ -210,7 +216,14 @@ class Runbooks(Pane):
     def do_open(self, argument: str, view: View) -> Effect:
         if self.view == "runs":
             row = self._runs.current
-            return None if row is None else deeds.resume(self._desk, row.run_id, self._open)
+            if row is None:
+                return None
+            if self._conductor is not None and self._conductor.run.facts.run_id == row.run_id:
+                self.view = "run"
+                return None
+            if self._conductor is not None and self._conductor.doing:
+                return Say(f"not yet: {self._conductor.doing} is under way", "warn")
+            return deeds.resume(self._desk, row.run_id, self._open)
         if self.view != "run" or self._conductor is None:
             return super().do_open(argument, view)
         if self.opened:
@@ -259,8 +272,12 @@ class Runbooks(Pane):
 
     def leave(self) -> bool:
         """From a run back to the list; it goes on whenever somebody opens it. False when there is none."""
-        if self.view != "run" or self._conductor is None or self._conductor.doing:
+        if self.view != "run" or self._conductor is None:
             return False
+        if self._conductor.doing:
+            self._conductor.stop_waiting()
+            self._progress = "ending the wait …"
+            return True
         self._conductor.leave()
         self._conductor, self.view, self.opened = None, "runs", False
         return True

@@ -6,6 +6,7 @@ The same for the screen, for the shell and for drills.
 import asyncio
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from probes.redact import Redactor
 from store import runs
 from store.db import Db
 from store.deadline import within
-from store.errors import Conflict, StoreError
+from store.errors import Conflict, StoreError, Unavailable
 from tui.runbook import deed, keeping, timeline
 from tui.runbook.fill import shown
 from tui.runbook.journal import Journal, Kept
@@ -28,30 +29,38 @@ from tui.runbook.run import Event, Kind, Run, after, folded
 SYNC_SECONDS = 5.0
 CLAIM_SECONDS = 90
 MOST_TEXT = 4000
+NOTE = "note"
+AGENT = "agent"  # a variable that every run may have: which agent is asked
 
 
-class OfferError(Exception):
+class OfferError(ValueError):
     """It is not offered, or what it asks for is missing; the message says which."""
 
 
 class Conductor:
-    """run: how it stands now. me: this person's login. origin: this machine. db: None while it is away."""
+    """run: how it stands now. me: this person's login. origin: this machine. db: None while it is away.
+
+    notice: why nothing of it is executed here, or "".
+    """
 
     def __init__(
         self, kept: Kept, journal: Journal, hands: Hands, me: str, origin: str, db: Callable[[], Db | None],
-        redact: Redactor, now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        redact: Redactor, notice: str = "", now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:  # fmt: skip
         self.sync_error = "not written to the database yet"
         self.me = me
         self.doing = ""  # what goes on right now
+        self.notice = notice
         self._journal = journal
         self._kept = kept
         self._hands = hands
         self._origin = origin
         self._db = db
         self._redact = redact
+        self._away = True  # why the last write did not come through
         self._now = now
-        self.run: Run = folded(kept.facts, parse(kept.text), kept.events)
+        self._facts = replace(kept.facts, mode="manual") if notice else kept.facts
+        self.run: Run = folded(self._facts, parse(kept.text), kept.events)
 
     @property
     def saved(self) -> bool:
@@ -66,21 +75,35 @@ class Conductor:
         if not self.run.events:
             self._write(Kind.STARTED, "", {"alert": alert} if alert else {})
 
-    async def take(self, offer_id: str, answers: Sequence[str] = (), say: Said = lambda _: None) -> str:
-        """Do what is offered; returns what came of it. Raises OfferError, and Conflict when somebody was faster."""
+    async def take(self, wanted: Offer | str, answers: Sequence[str] = (), say: Said = lambda _: None) -> str:
+        """Do what is offered; returns what came of it. wanted: an offer, which must still stand as it was made, or the
+        id of one. Raises OfferError, and Conflict when somebody was faster."""
+        offer_id = wanted if isinstance(wanted, str) else wanted.id
         offer = next((one for one in self.offers() if one.id == offer_id), None)
         if offer is None:
             raise OfferError(f"that is not offered now: {offer_id}")
+        if isinstance(wanted, Offer) and wanted.stands != offer.stands and offer_id != NOTE:
+            raise OfferError("the run has moved meanwhile: look again, then choose again")
+        if self.doing and offer_id != NOTE:
+            raise OfferError(f"not yet: {self.doing} is under way")
         given = [self._redact(answer.strip())[:MOST_TEXT] for answer in answers]
         if len([answer for answer in given if answer]) < len(offer.asks):
             raise OfferError(f"{offer.asks[0]}: it is read by whoever comes after you")
+        if offer_id == NOTE:  # also while something else goes on
+            said = self._noted(offer, given)
+            await self.sync()
+            return said
         self.doing = offer.words
         try:
             said = await self._done(offer, given, say)
+            await self.sync()
         finally:
             self.doing = ""
-        await self.sync()
         return said
+
+    def stop_waiting(self) -> None:
+        """A wait ends with what was found last."""
+        self._hands.stop.set()
 
     async def _done(self, offer: Offer, given: list[str], say: Said) -> str:
         step = self.run.step
@@ -105,7 +128,7 @@ class Conductor:
     # -- what takes time
 
     async def _look(self, step: Step, say: Said) -> str:
-        place, values = Place(self.run.facts.run_id, step.id), self.run.facts.vars
+        place, values = self._place(step), self.run.facts.vars
         action, captured = step.action, dict[str, Finding]()
         if isinstance(action, Wait):
             found = await self._hands.until(action, values, place, say)
@@ -126,41 +149,47 @@ class Conductor:
         version = await self._claimed(step)
         claim: dict[str, Any] = {"version": version} if version is not None else {
             "state": "running", "expected": deed.version(self.run, step.id)}  # fmt: skip
-        self._write(Kind.BEGUN, step.id, {"what": what, **claim})
+        self._write(Kind.BEGUN, step.id, {"what": what, **claim, **({"undo": True} if undo else {})})
         await self.sync()
-        place = Place(facts.run_id, step.id)
-        found = await self._hands.act(command, self.run.book.front, facts.vars, place, undo)
-        return self._did(step, "undo: " + what if undo else what, found)
+        found = await self._hands.act(command, self.run.book.front, facts.vars, self._place(step), undo)
+        return self._did(step, what, found, undo)
+
+    def _place(self, step: Step) -> Place:
+        return Place(self.run.facts.run_id, step.id, self.run.facts.vars.get(AGENT, ""))
 
     async def _verify(self, step: Step) -> str:
         command = _command(step)
-        place = Place(self.run.facts.run_id, step.id)
-        found = await self._hands.verified(command, self.run.facts.vars, place)
+        found = await self._hands.verified(command, self.run.facts.vars, self._place(step))
         return self._did(step, self.exact(command), found or unknown("nothing verifies it: look by hand"))
 
-    def _did(self, step: Step, what: str, found: Finding) -> str:
-        return timeline.words(self._write(Kind.DID, step.id, deed.did(self.run, step.id, what, found)))
+    def _did(self, step: Step, what: str, found: Finding, undo: bool = False) -> str:
+        body = deed.did(self.run, step.id, f"undo: {what}" if undo else what, found)
+        return timeline.words(self._write(Kind.DID, step.id, body | ({"undo": True} if undo else {})))
 
     def exact(self, command: Command, undo: bool = False) -> str:
         """What would be done, with all values filled in: it is shown before, and written down."""
         values = self.run.facts.vars
         if command.where == "agent" and not undo:
             given = ", ".join(f"{name}={shown(str(value), values)}" for name, value in command.arguments.items())
-            return f"agent: {command.action}({given})"
+            return self._redact(f"{values.get(AGENT, 'agent')}: {command.action}({given})")
         return self._redact(" ".join(self._hands.words(command.undo if undo else command.run, self.run.book, values)))
 
     async def _claimed(self, step: Step) -> int | None:
         """The step's version, once nobody else can begin with it. None: the database is away, or is not told."""
-        db = self._db()
-        if db is None or not await self.sync():
+        db, run_id = self._db(), self.run.facts.run_id
+        if db is None:
             return None
         try:
-            claim = runs.claim(db, self.run.facts.run_id, step.id, deed.version(self.run, step.id), CLAIM_SECONDS)
-            return await within(SYNC_SECONDS, claim)
+            if not await self.sync() and not self._away:
+                raise OfferError(f"not done: the run cannot be written to the database ({self.sync_error})")
+            rows = {row.step_id: row for row in await within(SYNC_SECONDS, runs.steps(db, run_id))}
+            row = rows.get(step.id)
+            expected = row.version if row is not None and row.actor == self.me else deed.version(self.run, step.id)
+            return await within(SYNC_SECONDS, runs.claim(db, run_id, step.id, expected, CLAIM_SECONDS))
         except Conflict:
             await self.pull()
             raise
-        except StoreError as error:
+        except Unavailable as error:
             self.sync_error = str(error)
             return None
 
@@ -183,10 +212,18 @@ class Conductor:
         """On the disk before it counts. Times only grow, so that the order is the same everywhere."""
         last = max((event.at for event in self.run.events), default=self.run.facts.started_at)
         at = max(self._now(), last + timedelta(microseconds=1))
-        event = Event(str(uuid.uuid4()), at, self.me, self._origin, kind, step, body, supersedes)
+        event = Event(str(uuid.uuid4()), at, self.me, self._origin, kind, step, self._clean(body), supersedes)
         self._journal.add(self._kept, event)
         self.run = after(self.run, event)
         return event
+
+    def _clean(self, value: Any) -> Any:
+        """The one gate to disk and database: no secret, and nothing that is too long."""
+        if isinstance(value, str):
+            return self._redact.tail(value)
+        if isinstance(value, dict):
+            return {key: self._clean(one) for key, one in value.items()}
+        return [self._clean(one) for one in value] if isinstance(value, list | tuple) else value
 
     def _step_named(self, text: str) -> str:
         steps: Sequence[Step] = self.run.book.steps
@@ -209,7 +246,7 @@ class Conductor:
         try:
             recorded = await within(SYNC_SECONDS, keeping.push(db, self._kept))
         except StoreError as error:
-            self.sync_error = str(error)
+            self.sync_error, self._away = str(error), isinstance(error, Unavailable)
             return False
         self._journal.settle(self._kept, [event.event_id for event in waiting])
         self.sync_error = ""
@@ -230,7 +267,7 @@ class Conductor:
         events = [keeping.event(row) for row in rows]
         if {event.event_id for event in events} - {event.event_id for event in self._kept.events}:
             await asyncio.to_thread(self._journal.learn, self._kept, events)
-            self.run = folded(self._kept.facts, self.run.book, self._kept.events)
+            self.run = folded(self._facts, self.run.book, self._kept.events)
 
 
 def _at(step: Step | None) -> Step:

@@ -21,7 +21,7 @@ from tui.command import FAILED, USAGE, chosen, fail, print_json, same_console, w
 from tui.options import state_directory
 from tui.runbook import shell, timeline
 from tui.runbook.conduct import Conductor
-from tui.runbook.desk import PRODUCTION, Desk, cause_of, made
+from tui.runbook.desk import PRODUCTION, Desk, agent_of, cause_of, made
 from tui.runbook.parse import Runbook, RunbookError
 from tui.runbook.presence import watched
 from tui.tunnel import TunnelError
@@ -42,7 +42,8 @@ def run(
         found = await _alert(desk, alert)
         filled = desk.needs(book, found.labels if found else {}, given)
         missing = {variable: _asked(variable, book, written is None) for variable in filled.asked}
-        conductor = await desk.begin(book, {**filled.values, **missing}, cause_of(found, mode))
+        values = {**filled.values, **missing, **agent_of(found)}
+        conductor = await desk.begin(book, values, cause_of(found, mode))
         typer.echo(f"run {conductor.run.facts.run_id}", err=True)
         return await _walk(conductor, written, yes)
 
@@ -153,6 +154,9 @@ async def _walk(conductor: Conductor, chosen_answers: shell.Answers | None, yes:
         conductor.leave()
         await conductor.sync()
         fail(str(error), USAGE)
+    if conductor.run.onward and conductor.run.state == "done":
+        typer.echo(f"go on with: iot-console runbooks run {conductor.run.onward}", err=True)
+        return FAILED  # it is not mended
     run = conductor.run
     saved = "" if conductor.saved else f"; only on this machine: {conductor.sync_error}"
     typer.echo(f"\nrun {run.facts.run_id[:8]}: {run.state}{f', {run.outcome}' if run.outcome else ''}{saved}", err=True)

@@ -24,6 +24,7 @@ class Kept:
     text: str
     events: list[Event] = field(default_factory=list)
     synced: set[str] = field(default_factory=set)
+    begun_here: bool = False
 
     @property
     def unsynced(self) -> list[Event]:
@@ -36,10 +37,11 @@ class Journal:
     def __init__(self, state_dir: Path) -> None:
         self._folder = state_dir / FOLDER
 
-    def begin(self, facts: Facts, text: str) -> Kept:
+    def begin(self, facts: Facts, text: str, begun_here: bool = True) -> Kept:
+        """begun_here: with a runbook of this machine, and not fetched from a database."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._put(facts.run_id, {"run": asdict(facts), "text": text})
-        return Kept(facts, text)
+        self._put(facts.run_id, {"run": asdict(facts), "text": text, "begun_here": begun_here})
+        return Kept(facts, text, begun_here=begun_here)
 
     def add(self, kept: Kept, event: Event) -> None:
         self._put(kept.facts.run_id, {"event": asdict(event)})
@@ -61,29 +63,40 @@ class Journal:
             self._put(kept.facts.run_id, {"synced": sorted(fresh)})
             kept.synced |= fresh
 
+    def stamp(self, run_id: str) -> tuple[int, int]:
+        """Changes when the file does."""
+        found = self._path(run_id).stat()
+        return found.st_size, found.st_mtime_ns
+
+    def ids(self) -> list[str]:
+        return [path.stem for path in self._folder.glob("*.jsonl")]
+
     def read(self, run_id: str) -> Kept | None:
         """None without a file. A last line that was cut off by a crash is left out: it was never acknowledged."""
         try:
-            lines = self._path(run_id).read_text().splitlines()
+            lines = self._path(run_id).read_text().split("\n")  # and at nothing else that may stand in a note
         except FileNotFoundError:
             return None
         kept: Kept | None = None
+        known: set[str] = set()
         for line in lines:
             try:
                 entry = json.loads(line)
             except ValueError:
                 continue
             if "run" in entry:
-                kept = Kept(_facts(entry["run"]), entry["text"])
+                kept = Kept(_facts(entry["run"]), entry["text"], begun_here=entry.get("begun_here", False))
             elif kept is not None and "event" in entry:
-                kept.events.append(_event(entry["event"]))
+                if entry["event"]["event_id"] not in known:  # two programs may have learnt the same
+                    known.add(entry["event"]["event_id"])
+                    kept.events.append(_event(entry["event"]))
             elif kept is not None:
                 kept.synced |= set(entry.get("synced", ()))
         return kept
 
     def all(self) -> list[Kept]:
         """The newest first."""
-        found = [self.read(path.stem) for path in self._folder.glob("*.jsonl")]
+        found = [self.read(run_id) for run_id in self.ids()]
         return sorted((one for one in found if one is not None), key=lambda one: one.facts.started_at, reverse=True)
 
     def _path(self, run_id: str) -> Path:
@@ -97,12 +110,18 @@ class Journal:
         try:
             size = os.fstat(file).st_size
             cut_off = bool(size) and os.pread(file, 1, size - 1) != b"\n"
-            os.write(file, ("\n" * cut_off + line).encode())
+            _write_all(file, ("\n" * cut_off + line).encode())
             os.fsync(file)
         finally:
             os.close(file)
         if new:
             _sync_directory(path.parent)
+
+
+def _write_all(file: int, data: bytes) -> None:
+    """A full disk takes a part, and says so only the next time."""
+    while data:
+        data = data[os.write(file, data) :]
 
 
 def _sync_directory(path: Path) -> None:

@@ -11,7 +11,7 @@ from store import runs
 from store.db import Db
 from store.runs import EventRow, RunRow
 from tui.runbook.journal import Journal, Kept
-from tui.runbook.parse import Runbook
+from tui.runbook.parse import Runbook, parse
 from tui.runbook.run import Event, Facts, Kind
 
 
@@ -27,7 +27,8 @@ class Cause:
 
 def begin(journal: Journal, book: Runbook, values: Mapping[str, str], me: str, cause: Cause, now: datetime) -> Kept:
     """A new run. Values of secret variables are not kept."""
-    kept_values = {name: value for name, value in values.items() if not book.front.vars[name].secret}
+    declared = book.front.vars
+    kept_values = {name: value for name, value in values.items() if name not in declared or not declared[name].secret}
     facts = Facts(
         str(uuid.uuid4()), cause.tenant, book.front.id, cause.mode, kept_values, cause.alert_id, me, now
     )  # fmt: skip
@@ -37,7 +38,7 @@ def begin(journal: Journal, book: Runbook, values: Mapping[str, str], me: str, c
 async def fetch(journal: Journal, db: Db | None, beginning: str) -> Kept | None:
     """A run by the beginning of its id: of this machine, or of the database. None if there is none, or several.
 
-    Raises StoreError.
+    Raises StoreError, RunbookError.
     """
     here = [kept for kept in await asyncio.to_thread(journal.all) if kept.facts.run_id.startswith(beginning)]
     if db is None:
@@ -45,7 +46,9 @@ async def fetch(journal: Journal, db: Db | None, beginning: str) -> Kept | None:
     found = await runs.runs(db, beginning, 2)
     if len({row.run_id for row in found} | {kept.facts.run_id for kept in here}) != 1:
         return None
-    kept = here[0] if here else journal.begin(_facts(found[0]), found[0].content)
+    if not here:
+        parse(found[0].content)  # before it is in the journal, from where everything is read again
+    kept = here[0] if here else journal.begin(_facts(found[0]), found[0].content, begun_here=False)
     if found:
         journal.learn(kept, [event(row) for row in await runs.events(db, found[0].run_id)])
     return kept
@@ -59,7 +62,12 @@ async def push(db: Db, kept: Kept) -> runs.Recorded:
 
 def event(row: EventRow) -> Event:
     """An entry of the database's timeline."""
-    return Event(row.event_id, row.at, row.actor, row.origin, Kind(row.kind), row.step_id, row.body, row.supersedes)
+    return Event(row.event_id, row.at, row.actor, row.origin, _kind(row.kind), row.step_id, row.body, row.supersedes)
+
+
+def _kind(text: str) -> Kind:
+    """One that a newer console knows is at least a note."""
+    return Kind(text) if text in Kind.__members__.values() else Kind.NOTED
 
 
 def _facts(row: RunRow) -> Facts:

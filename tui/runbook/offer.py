@@ -4,7 +4,7 @@ Pure.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from probes.finding import Outcome
@@ -17,7 +17,8 @@ from tui.runbook.run import Run
 @dataclass(frozen=True, slots=True)
 class Offer:
     """id: its name. words: on the screen. goes: where it leads, "" behind the last step. asks: text to be given, a
-    question each. changes: the world is changed by it, and it is asked first."""
+    question each. changes: the world is changed by it, and it is asked first. stands: how the run stood then.
+    """
 
     id: str
     words: str
@@ -25,12 +26,22 @@ class Offer:
     goes: str | None = None
     asks: tuple[str, ...] = ()
     changes: bool = False
+    stands: str = ""
 
 
 def offers(run: Run, me: str) -> list[Offer]:
     """In order; at most one is suggested."""
-    if not run.open:
-        return []
+    stands = standing(run)
+    return [replace(offer, stands=stands) for offer in _offers(run, me)] if run.open else []
+
+
+def standing(run: Run) -> str:
+    """Changes when the run goes somewhere, or when something was found or done where it is."""
+    mark = run.mark(run.here) if run.here else None
+    return f"{run.here}/{run.arrived_at}/{mark.at if mark else None}/{run.owner}/{run.state}"
+
+
+def _offers(run: Run, me: str) -> list[Offer]:
     if run.owner != me:
         handed = bool(run.handed)
         take = Offer("accept", f"accept it from {_name(run.handed)}", True) if handed else Offer(
@@ -92,26 +103,29 @@ def _checking(run: Run, step: Step, on_pass: str, on_fail: str, on_unknown: str,
 
 
 def _commanding(run: Run, step: Step, command: Command) -> Iterator[Offer]:
-    mark = run.mark(step.id)
-    manual = run.facts.mode == "manual"
-    by_hand = Offer("byhand", "I did it myself", manual, command.goto or _below(run, step))
-    if mark is None or mark.at < _arrived(run):
-        if not manual:
-            yield Offer("do", "do it", True, changes=True)
-        yield by_hand
-    elif mark.state == "running":
-        yield Offer("verify", "look whether it was done", True)
-        yield by_hand
+    mark, manual = run.mark(step.id), run.facts.mode == "manual"
+    state = "" if mark is None or (mark.at < _arrived(run) and mark.state != "running") else mark.state
+    nothing_done = state == "unknown" and command.verify is None
+    by_hand = Offer("byhand", "I did it myself", manual or nothing_done, command.goto or _below(run, step))
+    again = [] if manual else [Offer("do", "do it again" if state else "do it", not state, changes=True)]
+    undo = [] if manual or not command.undo else [Offer("undo", "undo it", changes=True)]
+    if state == "running":  # it may have happened, whoever came here since
+        looks = command.verify is not None and not (mark is not None and mark.undo)
+        yield from [Offer("verify", "look whether it was done", True)] if looks else [replace(by_hand, suggested=True)]
+        yield from undo if not looks else [by_hand]
+    elif state in ("fail", "unknown"):
+        if command.verify is not None and state == "unknown":
+            yield Offer("verify", "look whether it was done", True)
+        going = _go(run, step, command.on_fail, "it failed" if state == "fail" else "it is not known")
+        yield replace(going, suggested=state == "fail")
+        yield from [by_hand, *again]
+    elif state == "done":
+        yield _go(run, step, f"goto {command.goto}" if command.goto else "next", "it is done")
+        yield from [*again, *undo]
     else:
-        failed = mark.state in ("fail", "unknown")
-        yield _go(run, step, command.on_fail if failed else (command.goto and f"goto {command.goto}") or "next",
-                  "it failed" if failed else "it is done")  # fmt: skip
-        if not manual:
-            yield Offer("do", "do it again", changes=True)
+        yield from [*again, by_hand]
     if command.rollback:
         yield Offer("rollback", f"the way back: {_title(run, command.rollback)}", goes=command.rollback)
-    if command.undo and mark is not None and mark.state == "done" and not manual:
-        yield Offer("undo", "undo it", changes=True)
     yield _skip(run, step)
 
 
@@ -128,10 +142,12 @@ WORDS = {Outcome.PASS: "as it should be", Outcome.FAIL: "not as it should be", O
 
 
 def likely_option(run: Run, options: tuple[Option, ...]) -> Option | None:
-    """The first whose recorded results all hold; else the first that asks for none."""
+    """The first whose results all hold; else the first that asks for none, if everything that was asked is known."""
     for option in options:
-        if option.when and all(run.results.get(key) == value for key, value in option.when.items()):
+        if option.when and all(run.fresh(key) == value for key, value in option.when.items()):
             return option
+    if any(run.fresh(key) is None for option in options for key in option.when):
+        return None
     return next((option for option in options if not option.when), None)
 
 

@@ -4,10 +4,13 @@ Nothing is raised: what could not be done is a finding that says so.
 """
 
 import asyncio
+import os
 import shlex
+import signal
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from alerting import durations
@@ -31,10 +34,11 @@ Said = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """In a run: for what an agent is asked."""
+    """In a run: for what an agent is asked. agent: which one, "" when it does not matter or there is only one."""
 
     run_id: str
     step: str
+    agent: str = ""
 
 
 class Hands:
@@ -46,6 +50,7 @@ class Hands:
         self._world = world
         self._config = config
         self._redact = redact
+        self.stop = asyncio.Event()  # set: waiting ends at the next look
         self._shows_only = shows_only
         self._manual = manual
 
@@ -82,7 +87,7 @@ class Hands:
     def words(self, argv: tuple[str, ...], book: Runbook, values: Values) -> list[str]:
         """The argv for reading; what is not known stands there by its name."""
         try:
-            return [shlex.quote(word) for word in fill.argv(argv, book.front, values, self._config)]
+            return [shlex.quote(self._redact(word)) for word in fill.argv(argv, book.front, values, self._config)]
         except MissingError:
             return [fill.shown(word, values) for word in argv]
 
@@ -90,6 +95,7 @@ class Hands:
         """Ask again and again, until it is so or the time is over."""
         ends_at = time.monotonic() + durations.seconds(wait.timeout)
         every = durations.seconds(wait.every)
+        self.stop.clear()
         while True:
             found = await self.look([wait.until], wait.where, every + AGENT_SILENT_SECONDS, values, place)
             one = next(iter(found.values()))
@@ -97,12 +103,16 @@ class Hands:
             if one.outcome is Outcome.PASS or left <= 0 or self._manual:
                 return found
             say(f"{one.found}; {left:.0f} s left")
-            await asyncio.sleep(min(every, left))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(every, left)):
+                    await self.stop.wait()
+            if self.stop.is_set():
+                return found
 
     async def act(self, command: Command, front: Front, values: Values, place: Place, undo: bool = False) -> Finding:
         """Do it, then verify it."""
         seconds = durations.seconds(command.timeout)
-        if self._shows_only and not undo:
+        if self._shows_only:
             return unknown(self._shows_only)
         try:
             if command.where == "agent" and not undo:
@@ -111,7 +121,7 @@ class Hands:
                 found = await self._ask_agent(command.action, arguments, seconds, place, changes=True)
             else:
                 argv = fill.argv(command.undo if undo else command.run, front, values, self._config)
-                found = self._clean(await executed(argv, seconds))
+                found = self._clean(await executed(argv, seconds, self._redact))
         except MissingError as error:
             return unknown(f"not known: {error}; do it by hand")
         if found.outcome is not Outcome.PASS or command.verify is None or undo:
@@ -139,11 +149,13 @@ class Hands:
             return unknown("the agent cannot be asked: the database is away, and the two talk through it")
         request_id = str(uuid.uuid4())
         try:
-            known = await agents.all_agents(db)
-            if not known or known[0].age_seconds > AGENT_SILENT_SECONDS:
-                return unknown("the agent cannot be asked: none has reported lately")
-            agent = known[0].agent_id
-            for_run = (place.run_id, place.step)
+            live = [r.agent_id for r in await agents.all_agents(db) if r.age_seconds <= AGENT_SILENT_SECONDS]
+            if not live or (place.agent and place.agent not in live):
+                return unknown(f"the agent cannot be asked: {place.agent or 'none'} has not reported lately")
+            if changes and not place.agent and len(live) > 1:
+                return unknown(f"which of {', '.join(sorted(live))}? Begin the run for the alert of one; do it by hand")
+            agent = place.agent or live[0]
+            for_run = (place.run_id, place.step) if place.run_id else None
             await requests.put(db, request_id, agent, name, arguments, for_run, WAITS_SECONDS, changes)
             answer = await requests.answer(db, request_id, max(seconds, 5.0))
         except Denied as error:
@@ -161,7 +173,7 @@ class Hands:
 ORDER = (Outcome.FAIL, Outcome.UNKNOWN, Outcome.PASS)
 
 
-async def executed(argv: Sequence[str], seconds: float) -> Finding:
+async def executed(argv: Sequence[str], seconds: float, redact: Redactor) -> Finding:
     """A program of this machine, without a shell and without input. Its output is the evidence."""
     try:
         process = await asyncio.create_subprocess_exec(
@@ -174,10 +186,13 @@ async def executed(argv: Sequence[str], seconds: float) -> Finding:
         async with asyncio.timeout(seconds):
             printed, _ = await process.communicate()
     except TimeoutError:
-        process.kill()
-        await process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with whatever it has started
+        with suppress(TimeoutError):
+            async with asyncio.timeout(AGAIN_SECONDS):
+                await process.wait()
         return unknown(f"{argv[0]} did not end within {seconds:.0f} s and was stopped: look whether it was done")
-    said = printed.decode(errors="replace")
+    said = redact(printed.decode(errors="replace"))
     last = (said.strip().splitlines() or [""])[-1][:200]
     if process.returncode:
         return failed(f"{argv[0]} failed ({process.returncode}): {last}", said)

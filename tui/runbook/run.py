@@ -33,6 +33,11 @@ class Kind(StrEnum):
     ENDED = "ended"
 
 
+MOVING = {Kind.DONE, Kind.SKIPPED, Kind.DECIDED, Kind.ANSWERED, Kind.HANDED, Kind.WENT}
+SETTLING = (MOVING - {Kind.WENT}) | {Kind.CHECKED, Kind.BEGUN, Kind.DID}
+OF_THE_OWNER = frozenset(Kind) - {Kind.STARTED, Kind.NOTED, Kind.CORRECTED, Kind.LEFT, Kind.ACCEPTED, Kind.TAKEN}
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """body: JSON. state and expected in it change the step's row in the database; see sql/0007_runs.sql."""
@@ -57,6 +62,7 @@ class Mark:
     found: tuple[str, ...] = ()
     evidence: str = ""
     seconds: float = 0.0
+    undo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +114,17 @@ class Run:
         n = ids.index(step) + 1
         return ids[n] if n < len(ids) else None
 
+    def fresh(self, key: str) -> Outcome | None:
+        """A result, `step` or `step.probe`, that was found since something was changed last."""
+        mark = self.mark(key.partition(".")[0])
+        if mark is None or (self.changed_at is not None and mark.at <= self.changed_at):
+            return None
+        return self.results.get(key)
+
     def unproved(self) -> list[str]:
         """Steps of done_when that have not passed since something was changed last, in order."""
         wanted = [step.id for step in self.book.steps if step.id in self.book.front.done_when]
-        return [step for step in wanted if not self._proved(step)]
-
-    def _proved(self, step: str) -> bool:
-        mark = self.mark(step)
-        if mark is None or self.results.get(step) is not Outcome.PASS:
-            return False
-        return self.changed_at is None or mark.at > self.changed_at
+        return [step for step in wanted if self.fresh(step) is not Outcome.PASS]
 
 
 def begun(facts: Facts, book: Runbook) -> Run:
@@ -125,35 +132,32 @@ def begun(facts: Facts, book: Runbook) -> Run:
 
 
 def folded(facts: Facts, book: Runbook, events: Iterable[Event]) -> Run:
-    """In the order of their times, so that every machine comes to the same."""
+    """In the order of their times, each once, so that every machine comes to the same."""
     run = begun(facts, book)
-    for event in sorted(events, key=lambda event: (event.at, event.event_id)):
+    once = {event.event_id: event for event in events}
+    for event in sorted(once.values(), key=lambda event: (event.at, event.event_id)):
         run = after(run, event)
     return run
 
 
 def after(run: Run, event: Event) -> Run:
-    """The run with one more event. What does not fit, such as a step that is not there, is only written down."""
+    """The run with one more event. What does not fit, such as a step that is not there, is only written down; so is
+    what somebody did who did not have the run at that time."""
     run = replace(run, events=(*run.events, event))
-    body = event.body
-    match event.kind:
-        case Kind.CHECKED | Kind.BEGUN | Kind.DID | Kind.DONE | Kind.SKIPPED | Kind.DECIDED | Kind.ANSWERED:
-            run = _marked(run, event)
-            if _changes(run, event):
-                run = replace(run, changed_at=event.at)
-            if event.kind in (Kind.DONE, Kind.SKIPPED, Kind.DECIDED, Kind.ANSWERED):
-                run = _gone(run, str(body.get("next", "")), event.at)
-        case Kind.WENT:
-            run = _gone(run, str(body.get("next", "")), event.at)
-        case Kind.HANDED:
-            run = _gone(replace(_marked(run, event), handed=event.actor), str(body.get("next", "")), event.at)
-        case Kind.ACCEPTED | Kind.TAKEN:
-            run = replace(run, owner=event.actor, handed="")
-        case Kind.ENDED:
-            run = replace(run, state=str(body.get("state", "done")), outcome=str(body.get("outcome", "")))
-        case _:
-            pass
-    return run
+    if event.actor != run.owner and event.kind in OF_THE_OWNER:
+        return run
+    place, body = str(event.body.get("next", "")), event.body
+    if event.kind in (Kind.ACCEPTED, Kind.TAKEN):
+        return replace(run, owner=event.actor, handed="")
+    if event.kind is Kind.ENDED:
+        return replace(run, state=str(body.get("state", "done")), outcome=str(body.get("outcome", "")))
+    if event.kind in SETTLING:
+        run = _marked(run, event)
+    if _changes(run, event):
+        run = replace(run, changed_at=event.at)
+    if event.kind is Kind.HANDED:
+        run = replace(run, handed=event.actor)
+    return _gone(run, place, event.at) if event.kind in MOVING else run
 
 
 def _changes(run: Run, event: Event) -> bool:
@@ -173,13 +177,15 @@ def _marked(run: Run, event: Event) -> Run:
     found = tuple(f"{_symbol(one['outcome'])} {name}: {one['found']}" for name, one in probes.items())
     evidence = "\n".join(one["evidence"] for one in probes.values() if one.get("evidence"))
     seconds = (event.at - (run.arrived_at or event.at)).total_seconds()
+    undo = bool(body.get("undo"))
+    state = str(body.get("state", "running"))
     mark = Mark(
-        str(body.get("state", "running")), event.at, max(version, before.version if before else 0),
+        "undone" if undo and state == "done" else state, event.at, max(version, before.version if before else 0),
         found or tuple(str(body[key]) for key in ("found", "reason", "label") if body.get(key)),
-        evidence or str(body.get("evidence", "")), seconds,
+        evidence or str(body.get("evidence", "")), seconds, undo,
     )  # fmt: skip
-    results = dict(run.results)
-    if "outcome" in body:
+    results = {key: value for key, value in run.results.items() if key.partition(".")[0] != event.step}
+    if "outcome" in body and not undo:
         results[event.step] = Outcome(body["outcome"])
         results |= {f"{event.step}.{name}": Outcome(one["outcome"]) for name, one in probes.items()}
     return replace(run, marks={**run.marks, event.step: mark}, results=results)

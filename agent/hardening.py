@@ -1,0 +1,100 @@
+"""What an agent can see of the hardening of its machine. It only looks."""
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from probes.certificates import served
+from probes.checks import Listener
+from probes.finding import Finding, Outcome, failed, judged, passed, unknown
+from probes.tls import verifying_context
+
+LISTEN = "0A"  # tcp_states.h
+OTHERS = 0o007
+GROUP_AND_OTHERS = 0o077
+
+
+def listening(allowed: set[int], proc: Path = Path("/proc")) -> Finding:
+    """TCP ports on addresses other than loopback, against those that may be there."""
+    open_ports = {port for address, port in _sockets(proc) if not _loopback(address)}
+    others = sorted(open_ports - allowed)
+    said = (
+        f"also open: {', '.join(map(str, others))}"
+        if others
+        else f"open: {', '.join(map(str, sorted(open_ports))) or 'none'}"
+    )
+    return judged(not others, said)
+
+
+def _sockets(proc: Path) -> Iterator[tuple[bytes, int]]:
+    """(address, port) of listening sockets. Source: proc(5), net/tcp; the address is in host byte order by words."""
+    for name in ("tcp", "tcp6"):
+        path = proc / "net" / name
+        for line in path.read_text().splitlines()[1:] if path.exists() else ():
+            fields = line.split()
+            if fields[3] == LISTEN:
+                address, _, port = fields[1].partition(":")
+                words = [address[n : n + 8] for n in range(0, len(address), 8)]
+                yield b"".join(struct.pack("=I", int(word, 16)) for word in words), int(port, 16)
+
+
+def _loopback(address: bytes) -> bool:
+    if len(address) == 4:
+        return address[0] == 127
+    mapped = address[:12] == b"\0" * 10 + b"\xff\xff"
+    return address == socket.inet_pton(socket.AF_INET6, "::1") or (mapped and address[12] == 127)
+
+
+async def served_file(place: Listener, certificate: Path | None) -> Finding:
+    """Compares what a handshake shows with the file."""
+    if certificate is None:
+        return unknown("actions.broker_certificate is not set")
+    import hashlib
+    import ssl
+
+    try:
+        pem = certificate.read_text()
+    except OSError as error:
+        return unknown(f"{certificate}: {error.strerror}")
+    start = pem.index("-----BEGIN CERTIFICATE-----")
+    first = pem[start : pem.index("-----END CERTIFICATE-----") + len("-----END CERTIFICATE-----")]
+    on_disk = hashlib.sha256(ssl.PEM_cert_to_DER_cert(first)).hexdigest()
+    try:
+        shown = await served(place.host, place.port, verifying_context(place.ca_file, place.name))
+    except (OSError, TimeoutError) as error:
+        return unknown(f"nothing is served: {error}")
+    return judged(shown.fingerprint == on_disk, "the file is served" if shown.fingerprint == on_disk
+                  else "another one is served than the file holds: restart the broker")  # fmt: skip
+
+
+def private(paths: list[Path], forbidden: int) -> Finding:
+    """None of the files and directories gives a right of `forbidden` to anybody."""
+    wrong, seen = [], 0
+    for path in paths:
+        try:
+            mode = path.stat().st_mode & 0o777
+        except OSError as error:
+            return unknown(f"{path}: {error.strerror}")
+        seen += 1
+        if mode & forbidden:
+            wrong.append(f"{path} has mode {mode:o}")
+    if not seen:
+        return unknown("there is nothing to look at")
+    return failed(wrong[0], "\n".join(wrong)) if wrong else passed(f"{seen} looked at, all private")
+
+
+def unprivileged(status: Path = Path("/proc/self/status")) -> Finding:
+    """Of this process: user, capabilities, and whether it can get more. Source: proc(5)."""
+    fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+    faults = []
+    if os.geteuid() == 0:
+        faults.append("it runs as root")
+    if int(fields.get("CapEff", "0"), 16):
+        faults.append(f"it has capabilities {fields['CapEff']}")
+    if fields.get("NoNewPrivs", "0").strip() != "1":
+        faults.append("it could get new privileges (NoNewPrivileges)")
+    return (
+        Finding(Outcome.FAIL, "; ".join(faults)) if faults else passed("no root, no capabilities, and none to be had")
+    )
