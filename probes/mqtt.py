@@ -122,8 +122,8 @@ class MqttClient:
     async def _connect(self, login: BrokerLogin) -> None:
         packet = mqtt5.ConnectPacket(
             login.client_id or "",
-            username=login.username,
-            password=login.password.encode(),
+            username=login.username or None,  # none: a client without a user, which must be refused
+            password=login.password.encode() or None,
             clean_start=True,
             keep_alive=KEEPALIVE,
         )

@@ -17,7 +17,9 @@ order by 1"""
 UNGUARDED = """
 select n.nspname || '.' || c.relname as name from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p') and not c.relrowsecurity
-  and (n.nspname = 'iot' or (n.nspname = 'public' and c.relname = 'telemetry')) order by 1"""
+  and (n.nspname = 'iot' or (n.nspname = 'public' and c.relname = 'telemetry'))
+  and c.relname not in ('migrations', 'migration_lock')  -- they hold nothing of tenants
+order by 1"""
 # open to everybody: a policy for public, or for Supabase's web roles, that is always true
 ALWAYS_TRUE = """
 select schemaname || '.' || tablename || ': ' || policyname as name from pg_catalog.pg_policies

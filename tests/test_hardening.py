@@ -27,6 +27,7 @@ from tui.runbook.presence import watched
 from tui.way import Way
 
 TODAY = date(2026, 11, 26)
+NAMES_CLIENTS = ("plugin", "acl_file", "use_username")  # lines that keep clients without a name out, too
 PASSED, FAILED, UNKNOWN = (Finding(outcome, "x") for outcome in (Outcome.PASS, Outcome.FAIL, Outcome.UNKNOWN))
 NOT_HERE = {
     "NET-01", "NET-02",  # no Azure
@@ -133,7 +134,7 @@ async def test_an_open_broker_is_red(ward: Ward) -> None:
 
     def edited() -> str:
         text = original().replace("allow_anonymous false", "allow_anonymous true")
-        return "\n".join(line for line in text.splitlines() if not line.startswith(("plugin", "acl_file"))) + "\n"
+        return "\n".join(line for line in text.splitlines() if not line.startswith(NAMES_CLIENTS)) + "\n"
 
     broker._configuration = edited  # type: ignore[method-assign]
     await asyncio.to_thread(broker.stop)
@@ -280,3 +281,9 @@ def test_a_process_without_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         True,
         True,
     )
+
+
+def test_the_page_about_the_doctor_names_every_check() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "doctor.md").read_text()
+    for item in ITEMS:
+        assert f"| {item.id} | {item.severity} | {item.where} | {item.what} |" in page
