@@ -295,6 +295,15 @@ async def test_a_command_that_does_not_end_is_stopped_with_what_it_started(tmp_p
     assert not mark.exists()
 
 
+async def test_much_evidence_is_cut_to_what_the_database_takes(people: People) -> None:
+    await people.add("anna")
+    conductor = await begun(people, "anna")
+    many = {f"probe-{n}": {"outcome": "fail", "found": "ü" * 300, "evidence": "ü" * 8000} for n in range(9)}
+    conductor._write(Kind.CHECKED, "look", {"state": "fail", "outcome": "fail", "results": many, "expected": 0})
+    assert await conductor.sync(), conductor.sync_error
+    assert conductor.run.results["look"] is Outcome.FAIL
+
+
 async def test_two_works_at_once_are_one(people: People) -> None:
     await people.add("anna")
     conductor = await begun(people, "anna")

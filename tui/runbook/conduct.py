@@ -4,6 +4,7 @@ The same for the screen, for the shell and for drills.
 """
 
 import asyncio
+import json
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -29,6 +30,7 @@ from tui.runbook.run import Event, Kind, Run, after, folded
 SYNC_SECONDS = 5.0
 CLAIM_SECONDS = 90
 MOST_TEXT = 4000
+MOST_BODY, MOST_EVIDENCE, LEAST_EVIDENCE = 30_000, 8192, 200  # bytes, characters
 NOTE = "note"
 AGENT = "agent"  # a variable that every run may have: which agent is asked
 
@@ -212,7 +214,7 @@ class Conductor:
         """On the disk before it counts. Times only grow, so that the order is the same everywhere."""
         last = max((event.at for event in self.run.events), default=self.run.facts.started_at)
         at = max(self._now(), last + timedelta(microseconds=1))
-        event = Event(str(uuid.uuid4()), at, self.me, self._origin, kind, step, self._clean(body), supersedes)
+        event = Event(str(uuid.uuid4()), at, self.me, self._origin, kind, step, fitted(self._clean(body)), supersedes)
         self._journal.add(self._kept, event)
         self.run = after(self.run, event)
         return event
@@ -278,3 +280,18 @@ def _at(step: Step | None) -> Step:
 def _command(step: Step) -> Command:
     assert isinstance(step.action, Command)
     return step.action
+
+
+def fitted(body: dict[str, Any]) -> dict[str, Any]:
+    """So small that the database takes it: of evidence the ends, shorter and shorter."""
+    most = MOST_EVIDENCE
+    while len(json.dumps(body, ensure_ascii=False).encode()) > MOST_BODY and most > LEAST_EVIDENCE:
+        most //= 2
+        body = _shorter(body, most)
+    return body
+
+
+def _shorter(value: Any, most: int) -> Any:
+    if isinstance(value, dict):
+        return {key: _shorter(one, most) for key, one in value.items()}
+    return value[-most:] if isinstance(value, str) else value
