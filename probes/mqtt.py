@@ -123,7 +123,8 @@ class MqttClient:
         packet = mqtt5.ConnectPacket(
             login.client_id or "",
             username=login.username or None,  # none: a client without a user, which must be refused
-            password=login.password.encode() or None,
+            # a user without any password makes Mosquitto 2.0.11 with the dynamic-security plugin crash
+            password=login.password.encode() if login.username else None,
             clean_start=True,
             keep_alive=KEEPALIVE,
         )
