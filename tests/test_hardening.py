@@ -83,7 +83,14 @@ async def ward() -> AsyncIterator[Ward]:
 
 
 async def test_a_stack_that_is_well_is_green(ward: Ward) -> None:
-    assert await ward.failing() == {}
+    """Once its first round is over: an agent that has just started has not reported everything."""
+    found = await ward.failing()
+    for _ in range(10):
+        if not found:
+            break
+        await asyncio.sleep(1)
+        found = await ward.failing(*found)
+    assert await ward.failing() == {}, found
 
 
 @asynccontextmanager
