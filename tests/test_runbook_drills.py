@@ -4,6 +4,7 @@ One stack; each test breaks something of it, and the run has to leave it mended,
 """
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
+import pytest
 import pytest_asyncio
 
 from agent.creds.render import ACL_FILE
@@ -27,8 +29,11 @@ from probes.mqtt import connect as mqtt_connect
 from probes.tls import verifying_context
 from stack import operations, remote
 from stack.local import AGENT_LOGIN, LocalAgent, LocalStack, fleet, short_directory
-from store import agents, brokers, credentials, requests, runs
+from stack.sshd import SshServer
+from store import agents, brokers, credentials, dead_letters, requests, runs, series
 from store.db import Db, connected
+from store.series import Stored
+from store.target import parse_target
 from tui import library
 from tui import profile as profiles
 from tui.runbook import timeline
@@ -116,8 +121,13 @@ async def scene() -> AsyncIterator[Scene]:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-async def drilled(scene: Scene, runbook: str, **values: str) -> Conductor:
-    """Only what is suggested is taken. Where words are asked for, there are some."""
+async def drilled(
+    scene: Scene, runbook: str, by_hand: Callable[[Conductor], Awaitable[str]] | None = None, **values: str
+) -> Conductor:
+    """Only what is suggested is taken. Where words are asked for, there are some.
+
+    by_hand: does what a step says in words, and returns the id of the offer that is taken then; "" for the suggested.
+    """
     book = library.read(library.directory() / f"{runbook}.md")
     filled = scene.desk.needs(book, {}, values)
     assert not filled.asked
@@ -125,7 +135,9 @@ async def drilled(scene: Scene, runbook: str, **values: str) -> Conductor:
     for _ in range(60):
         if not conductor.run.open:
             break
-        likely = suggestion(conductor.offers())
+        found = conductor.offers()
+        wanted = await by_hand(conductor) if by_hand is not None else ""
+        likely = next((offer for offer in found if offer.id == wanted), None) or suggestion(found)
         assert likely is not None, f"at {conductor.run.here} nothing is suggested"
         await conductor.take(likely.id, ["a drill"] * len(likely.asks))
     story = timeline.markdown(conductor.run, conductor.run.facts.started_at)
@@ -367,3 +379,99 @@ async def test_the_disk_is_full(scene: Scene, tmp_path: Path) -> None:
 
 def _allocate(file: int, size: int) -> None:
     os.posix_fallocate(file, 0, size)
+
+
+async def test_the_agent_is_gone(scene: Scene) -> None:
+    scene.agent.process.kill()
+    await scene.until(scene.silent, "the agent still reports")
+    conductor = await drilled(scene, "agent-silent")
+    assert went(conductor)[:4] == ["known", "vm", "which", "start"]
+    await scene.well()
+
+
+async def test_messages_cannot_be_stored(scene: Scene) -> None:
+    """The operator reads the reason, chooses the case that names it, and does what its step says."""
+    await _no_letters(scene)
+    bad = scene.stack.simulator(scene.stack.state / "bad.log", "--rate", "40", "--seconds", "2", "--bad", "0.9")
+    assert await asyncio.to_thread(bad.wait, 30) == 0
+
+    async def by_hand(conductor: Conductor) -> str:
+        step = conductor.run.step
+        if step is not None and step.id == "which":
+            reasons = conductor.run.marks["why"].evidence
+            names = {"unknown-device": "unknown-device", "not-json": "not-json", "too": "too-large"}
+            word = next(name for word, name in names.items() if word in reasons)
+            return next(offer.id for offer in conductor.offers() if word in offer.words)
+        if step is not None and step.id == "again":
+            await _no_letters(scene)
+        return ""
+
+    conductor = await drilled(scene, "dead-letters", by_hand)
+    assert conductor.run.results["why.letters"] is Outcome.FAIL
+    assert went(conductor)[-3:] == ["again", "prove", "close"]
+
+
+async def _no_letters(scene: Scene) -> None:
+    rows = await scene.db.rows("select dead_letter_id from iot.dead_letters where state = 'open' and tenant_id > 0")
+    if rows:
+        await dead_letters.handle(scene.db, [row["dead_letter_id"] for row in rows], "discard")
+
+
+async def test_the_bill_is_three_times_as_high(scene: Scene) -> None:
+    day = 86_400.0
+    today = time.time() // day * day
+    bills = [Stored("azure.cost.daily", {}, today - n * day, 3.0 if n > 1 else 9.0) for n in range(1, 12)]
+    async with connected(parse_target(scene.stack.agent_url), "test", 1) as agent:
+        await series.put_stored(agent, bills, "agent-1")
+
+    async def by_hand(conductor: Conductor) -> str:
+        return "option-1" if conductor.run.here == "which" else ""
+
+    conductor = await drilled(scene, "cost-spike", by_hand)
+    assert conductor.run.results["how.cost"] is Outcome.FAIL
+    assert went(conductor)[-3:] == ["logs", "tomorrow", "close"]
+
+
+AZ = """#!/bin/sh
+case "$1 $2 $3" in
+  "network nsg show") cat {here}/nsg ;;
+  "network nsg rule") sed -i s/198.51.100.1/203.0.113.7/ {here}/nsg; {open} ;;
+  "vm get-instance-view"*) echo '{{"instanceView": {{"statuses": [{{"code": "PowerState/running"}}]}}}}' ;;
+  *) exit 3 ;;
+esac
+"""
+RULE = {
+    "name": "allow-ssh", "priority": 100, "access": "Allow", "direction": "Inbound", "protocol": "Tcp",
+    "destinationPortRange": "22", "sourceAddressPrefix": "198.51.100.1/32",
+}  # fmt: skip
+
+
+async def test_nobody_gets_in_by_ssh(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network group that knows another address: an az that keeps its rule in a file, and an sshd that is reached
+    once the rule is right."""
+    server = SshServer(tmp_path / "ssh")
+    path = tmp_path / "open"
+
+    async def reachable() -> str:
+        await asyncio.to_thread(server.start)
+        return "reachable"
+
+    (tmp_path / "nsg").write_text(json.dumps({"name": "iot-nsg", "securityRules": [RULE]}))
+    program = tmp_path / "az"
+    program.write_text(AZ.format(here=tmp_path, open=" ".join(remote.command(path, "reachable"))))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    before = scene.desk.config, scene.desk.ssh
+    azure = {"resource_group": "iot", "vm": "vm", "nsg": "iot-nsg", "my_ip": "203.0.113.7"}
+    scene.desk.config = {**scene.desk.config, **{f"azure.{name}": value for name, value in azure.items()}}
+    scene.desk.ssh = ("-F", str(server.client_config), "vm")
+    try:
+        async with remote.served(path, {"reachable": reachable}):
+            conductor = await drilled(scene, "ssh-lockout")
+    finally:
+        await asyncio.to_thread(server.stop)
+        scene.desk.config, scene.desk.ssh = before
+    assert went(conductor) == ["what", "which", "my-address", "prove", "close"]
+    assert [conductor.run.results[key] for key in ("what.ssh", "what.reach", "what.power")] == [
+        Outcome.FAIL, Outcome.FAIL, Outcome.PASS,
+    ]  # fmt: skip

@@ -142,13 +142,14 @@ WORDS = {Outcome.PASS: "as it should be", Outcome.FAIL: "not as it should be", O
 
 
 def likely_option(run: Run, options: tuple[Option, ...]) -> Option | None:
-    """The first whose results all hold; else the first that asks for none, if everything that was asked is known."""
+    """The first whose results all hold; else the only one that asks for none, if everything that was asked is known."""
     for option in options:
         if option.when and all(run.fresh(key) == value for key, value in option.when.items()):
             return option
     if any(run.fresh(key) is None for option in options for key in option.when):
         return None
-    return next((option for option in options if not option.when), None)
+    others = [option for option in options if not option.when]
+    return others[0] if len(others) == 1 else None
 
 
 def _at_the_end(run: Run) -> Iterator[Offer]:
