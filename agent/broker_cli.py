@@ -1,9 +1,7 @@
 """`iot-agent creds` and `iot-agent certs`: the broker's files, logins and certificates, on its machine."""
 
 import asyncio
-import hashlib
 import json
-import ssl
 import sys
 import time
 from dataclasses import asdict
@@ -17,7 +15,7 @@ from agent import build, config
 from agent.config import ConfigError, Settings
 from agent.creds import bootstrap, identity
 from agent.usage import FAILED, USAGE, fail
-from probes.certificates import CertificateError, Served, from_files, served
+from probes.certificates import CertificateError, Served, file_fingerprint, from_files, served
 from store import brokers
 from store.brokers import BrokerRow
 from store.db import connected
@@ -111,7 +109,7 @@ def certs_status(
     login = build.device_login(_settings(config_file))
     try:
         seen = asyncio.run(served(login.host, login.port, login.tls))
-        same = None if certificate is None else _fingerprint(certificate) == seen.fingerprint
+        same = None if certificate is None else file_fingerprint(certificate) == seen.fingerprint
     except (OSError, TimeoutError, ValueError) as error:
         fail(str(error) or "the broker does not answer", FAILED)
     _print_served(seen, as_json, same)
@@ -144,14 +142,6 @@ def _print_served(seen: Served, as_json: bool, same: bool | None) -> None:
     typer.echo(f"SHA-256 {seen.fingerprint}")
     if same is not None:
         typer.echo("the file holds the same" if same else "THE FILE HOLDS ANOTHER ONE: reload the broker")
-
-
-def _fingerprint(path: Path) -> str:
-    """Of the first certificate in a PEM file. Raises OSError, ValueError."""
-    text = path.read_text()
-    end = "-----END CERTIFICATE-----"
-    start = text.index("-----BEGIN CERTIFICATE-----")
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(text[start : text.index(end, start)] + end + "\n")).hexdigest()
 
 
 async def _row(settings: Settings) -> BrokerRow | None:

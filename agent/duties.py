@@ -16,11 +16,12 @@ from agent.creds.reconciler import Reconciler
 from agent.creds.verify import Verdict
 from agent.ingest.link import Link
 from agent.ingest.pipeline import Pipeline
-from probes import catalogue
+from probes import catalogue, program
 from probes.actions import ACTIONS
 from probes.catalogue import CHECKS, Argument, World
 from probes.certificates import CertificateError, from_files
 from probes.finding import Finding, Outcome, failed, judged, passed, unknown
+from probes.program import NotEndedError, NotStartedError
 from probes.redact import Redactor
 from probes.tls import verifying_context
 
@@ -249,17 +250,7 @@ def _of(came: tuple[bool, str]) -> Finding:
 async def run(command: Sequence[str], seconds: float) -> tuple[int | None, str]:
     """(exit code, what it printed); no exit code when it could not be run or did not end."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-    except OSError as error:
-        return None, f"{command[0]}: {error.strerror}"
-    try:
-        async with asyncio.timeout(seconds):
-            said, _ = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        return None, f"{command[0]} did not end within {seconds:.0f} s"
-    return process.returncode, said.decode(errors="replace")
+        ended = await program.run(command, seconds, merged=True)
+    except (NotStartedError, NotEndedError) as error:
+        return None, str(error)
+    return ended.code, ended.printed

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from probes.certificates import served
+from probes.certificates import file_fingerprint, served
 from probes.checks import Listener
 from probes.finding import Finding, Outcome, failed, judged, passed, unknown
 from probes.tls import verifying_context
@@ -51,16 +51,10 @@ async def served_file(place: Listener, certificate: Path | None) -> Finding:
     """Compares what a handshake shows with the file."""
     if certificate is None:
         return unknown("actions.broker_certificate is not set")
-    import hashlib
-    import ssl
-
     try:
-        pem = certificate.read_text()
+        on_disk = file_fingerprint(certificate)
     except OSError as error:
         return unknown(f"{certificate}: {error.strerror}")
-    start = pem.index("-----BEGIN CERTIFICATE-----")
-    first = pem[start : pem.index("-----END CERTIFICATE-----") + len("-----END CERTIFICATE-----")]
-    on_disk = hashlib.sha256(ssl.PEM_cert_to_DER_cert(first)).hexdigest()
     try:
         shown = await served(place.host, place.port, verifying_context(place.ca_file, place.name))
     except (OSError, TimeoutError) as error:

@@ -65,6 +65,14 @@ def from_files(certificate: Path, key: Path, tls: ssl.SSLContext, server_name: s
     return _seen(client, tls)
 
 
+def file_fingerprint(path: Path) -> str:
+    """SHA-256 of the first certificate in a PEM file, in hex. Raises OSError, ValueError."""
+    text = path.read_text()
+    end = "-----END CERTIFICATE-----"
+    start = text.index("-----BEGIN CERTIFICATE-----")
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(text[start : text.index(end, start)] + end + "\n")).hexdigest()
+
+
 def _shake_hands(client: ssl.SSLObject, server: ssl.SSLObject) -> None:
     """Both sides in turn, until neither waits for the other."""
     waiting = [client, server]

@@ -3,14 +3,14 @@
 Without az, or without its login, they are unknown: the runbook says how to look by hand.
 """
 
-import asyncio
 import json
 import shutil
 from typing import Any
 
-from probes import nsg
+from probes import nsg, program
 from probes.checks import World, check
 from probes.finding import Finding, judged, passed, unknown
+from probes.program import NotEndedError, NotStartedError
 
 SECONDS = 40.0
 
@@ -64,21 +64,14 @@ async def az(*arguments: str) -> Any:
     """What `az ... -o json` prints. Raises AzError."""
     if shutil.which("az") is None:
         raise AzError("az is not installed on this machine")
-    process = await asyncio.create_subprocess_exec(
-        "az", *arguments, "-o", "json", "--only-show-errors",
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
     try:
-        async with asyncio.timeout(SECONDS):
-            printed, complaint = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        raise AzError(f"az did not answer within {SECONDS:.0f} s") from None
-    if process.returncode:
-        last = (complaint.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
+        ended = await program.run(("az", *arguments, "-o", "json", "--only-show-errors"), SECONDS)
+    except (NotStartedError, NotEndedError) as error:
+        raise AzError(str(error)) from error
+    if ended.code:
+        last = (ended.complaint.strip().splitlines() or ["no reason given"])[-1]
         raise AzError(f"az: {last[:200]}")
     try:
-        return json.loads(printed)
+        return json.loads(ended.printed)
     except ValueError as error:
         raise AzError(f"az printed no JSON: {error}") from None

@@ -6,11 +6,13 @@ import shutil
 import socket
 import ssl
 
+from probes import program
 from probes.broker import BrokerError, BrokerLogin
 from probes.certificates import served
 from probes.checks import Listener, World, check, listener
 from probes.finding import Finding, Outcome, failed, judged, passed, unknown
 from probes.mqtt import LoginRefused, connect
+from probes.program import NotEndedError
 from probes.tls import verifying_context
 
 SECONDS = 5.0
@@ -121,16 +123,9 @@ async def ssh_login(world: World) -> Finding:
     if shutil.which("ssh") is None:
         return unknown("ssh is not installed on this machine")
     options = ("-o", "BatchMode=yes", "-o", f"ConnectTimeout={SECONDS:.0f}")
-    process = await asyncio.create_subprocess_exec(
-        "ssh", *options, *world.ssh, "true",
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
     try:
-        async with asyncio.timeout(2 * SECONDS):
-            _, said = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+        ended = await program.run(("ssh", *options, *world.ssh, "true"), 2 * SECONDS)
+    except NotEndedError:
         return failed(f"no login within {2 * SECONDS:.0f} s")
-    last = (said.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
-    return passed("logged in") if process.returncode == 0 else failed(last[:200])
+    last = (ended.complaint.strip().splitlines() or ["no reason given"])[-1]
+    return passed("logged in") if ended.code == 0 else failed(last[:200])

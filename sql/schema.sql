@@ -1997,7 +1997,6 @@ begin
     end if;
   end loop;
   select * into known from iot.runbook_runs r where r.run_id = id;
-  perform pg_notify('iot_runs', '');
   return jsonb_build_object('owner', known.owner, 'state', known.state, 'conflicts', conflicts);
 end $$;
 

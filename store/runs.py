@@ -12,7 +12,8 @@ from store.db import Db
 RECORD = "select iot.run_record($1, $2)"
 CLAIM = "select iot.step_claim($1, $2, $3, $4)"
 RUNS = """
-select r.run_id::text, t.slug as tenant, r.runbook, r.content, r.vars, r.alert_id::text, r.mode, r.started_by,
+select r.run_id::text, t.slug as tenant, r.runbook, r.vars,
+       case when $1::text is null then '' else r.content end as content, r.alert_id::text, r.mode, r.started_by,
        r.started_at, r.owner, r.state, r.closed_at, r.outcome
 from iot.runbook_runs r join iot.tenants t using (tenant_id)
 where ($1::text is null or r.run_id::text like $1 || '%') order by r.state <> 'open', r.recorded_at desc limit $2"""
@@ -23,12 +24,11 @@ STEPS = "select step_id, state, version, actor, at from iot.runbook_steps where 
 DRILLED = """
 select runbook, max(closed_at) as at from iot.runbook_runs
 where mode = 'drill' and state = 'done' and tenant_id = 0 group by runbook"""
-CHANNEL = "iot_runs"
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run. content: the runbook's text when it began; alert_id: of the alert it was begun for."""
+    """A run. content: the runbook's text when it began, left out of lists; alert_id: of the alert it was begun for."""
 
     run_id: str
     tenant: str

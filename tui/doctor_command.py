@@ -83,11 +83,9 @@ def _items(only: str, quick: bool) -> "list[Item]":
 
 def _verdicts(wanted: Chosen, way: Way, profile: Profile | None, items: "list[Item]", quiet: bool) -> "list[Verdict]":
     """Examined, the gravest failure first."""
-    from store.db import connected
     from tui import examine, hardening
     from tui.runbook.desk import PRODUCTION, made
-    from tui.runbook.presence import watched
-    from tui.way import opened
+    from tui.runbook.presence import seated
 
     desk = made(way, state_directory(), profile.environment if profile else PRODUCTION, profile, same_console(wanted))
     done = 0
@@ -99,8 +97,7 @@ def _verdicts(wanted: Chosen, way: Way, profile: Profile | None, items: "list[It
             typer.echo(f"\r{done} of {len(items)} examined", err=True, nl=done == len(items))
 
     async def work() -> "list[Verdict]":
-        async with opened(way) as (target, _), connected(target, "iot-console doctor", 2) as db, watched(db) as present:
-            desk.db = present
+        async with seated(desk, way, "iot-console doctor"):
             return await examine.examine(desk, items, _waivers(profile), _today(), tell)
 
     try:

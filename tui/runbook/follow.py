@@ -14,7 +14,6 @@ from alerting import document
 from alerting.document import DocumentError
 from store import alert_views
 from store.alert_views import EpisodeRow
-from store.db import connected
 from store.errors import StoreError
 from tui import library
 from tui.command import FAILED, USAGE, chosen, fail, print_json, same_console, way_of
@@ -23,9 +22,8 @@ from tui.runbook import shell, timeline
 from tui.runbook.conduct import Conductor
 from tui.runbook.desk import PRODUCTION, Desk, agent_of, cause_of, made
 from tui.runbook.parse import Runbook, RunbookError
-from tui.runbook.presence import watched
+from tui.runbook.presence import seated
 from tui.tunnel import TunnelError
-from tui.way import opened
 
 MOST_RUNS = 100
 
@@ -133,8 +131,7 @@ def _at_desk(context: typer.Context, url_file: Path | None, work: Callable[[Desk
     desk = made(way, state_directory(), environment, profile, same_console(wanted))
 
     async def open_and_work() -> int:
-        async with opened(way) as (target, _), connected(target, "iot-console runbook", 3) as db, watched(db) as now:
-            desk.db = now
+        async with seated(desk, way, "iot-console runbook"):
             return await work(desk)
 
     try:

@@ -4,9 +4,7 @@ Nothing is raised: what could not be done is a finding that says so.
 """
 
 import asyncio
-import os
 import shlex
-import signal
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from alerting import durations
-from probes import catalogue
+from probes import catalogue, program
 from probes.catalogue import Argument, World
 from probes.finding import Finding, Outcome, failed, passed, unknown
+from probes.program import NotEndedError, NotStartedError
 from probes.redact import Redactor
 from store import agents, requests
 from store.errors import Denied, StoreError
@@ -176,24 +175,13 @@ ORDER = (Outcome.FAIL, Outcome.UNKNOWN, Outcome.PASS)
 async def executed(argv: Sequence[str], seconds: float, redact: Redactor) -> Finding:
     """A program of this machine, without a shell and without input. Its output is the evidence."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-    except OSError as error:
-        return unknown(f"{argv[0]}: {error.strerror}; do it by hand")
-    try:
-        async with asyncio.timeout(seconds):
-            printed, _ = await process.communicate()
-    except TimeoutError:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # with whatever it has started
-        with suppress(TimeoutError):
-            async with asyncio.timeout(AGAIN_SECONDS):
-                await process.wait()
-        return unknown(f"{argv[0]} did not end within {seconds:.0f} s and was stopped: look whether it was done")
-    said = redact(printed.decode(errors="replace"))
+        ended = await program.run(argv, seconds, merged=True)
+    except NotStartedError as error:
+        return unknown(f"{error}; do it by hand")
+    except NotEndedError as error:
+        return unknown(f"{error} and was stopped: look whether it was done")
+    said = redact(ended.printed)
     last = (said.strip().splitlines() or [""])[-1][:200]
-    if process.returncode:
-        return failed(f"{argv[0]} failed ({process.returncode}): {last}", said)
+    if ended.code:
+        return failed(f"{argv[0]} failed ({ended.code}): {last}", said)
     return passed(f"{argv[0]} succeeded{f': {last}' if last else ''}", said)

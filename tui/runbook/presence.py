@@ -5,12 +5,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from store import session
-from store.db import Db
+from store.db import Db, connected
 from store.deadline import within
 from store.errors import StoreError
+from tui.runbook.desk import Desk
+from tui.way import Way, opened
 
 ANSWER_SECONDS = 4.0
 AGAIN_SECONDS = 2.0
+CONNECTIONS = 2
 
 
 @asynccontextmanager
@@ -32,6 +35,14 @@ async def watched(db: Db) -> AsyncIterator[Callable[[], Db | None]]:
         yield now
     finally:
         watching.cancel()
+
+
+@asynccontextmanager
+async def seated(desk: Desk, way: Way, name: str) -> AsyncIterator[Desk]:
+    """The desk, with the database at the end of a way; it may be away all the time. name: of the program."""
+    async with opened(way) as (target, _), connected(target, name, CONNECTIONS) as db, watched(db) as present:
+        desk.db = present
+        yield desk
 
 
 async def _answers(db: Db) -> bool:
