@@ -1,6 +1,6 @@
 """Parts of the agent from its settings."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 
 from pydantic import BaseModel, SecretStr
@@ -20,14 +20,15 @@ from agent.creds.reconciler import Reconciler, Timing
 from agent.creds.signals import Signals
 from agent.creds.takeover import OwnLogins
 from agent.creds.verify import Access
-from agent.duties import Duties, Parts
+from agent.creds.verify import Finding as Proof
 from agent.ingest.decode import Limits
-from agent.ingest.link import Dial, Link, tls_dial
-from agent.ingest.pipeline import Pipeline
+from agent.ingest.link import Dial, tls_dial
 from agent.ingest.session import SessionOptions
 from agent.ingest.topics import TopicTemplate
+from agent.looks import Sight, private_paths
 from probes.broker import BrokerLogin
 from probes.catalogue import Listener, World
+from probes.finding import Finding
 from probes.redact import Redactor
 from probes.shipped import rules_file
 from probes.tls import verifying_context
@@ -102,23 +103,26 @@ def own_logins(settings: Settings, on_change: Callable[[Identity], None]) -> Own
         raise ConfigError(f"creds.enabled: {error}") from error
 
 
-def duties(
+def sight(
     settings: Settings,
-    db: Db,
-    link: Link,
-    pipeline: Pipeline,
-    reconciler: Reconciler | None,
-    canary: Canary | None,
+    db: Db | None,
     redact: Redactor,
-) -> Duties:
-    """What people may ask this agent for."""
+    canary: Canary | None,
+    proved: Callable[[], Awaitable[Proof]] | None,
+    provoke: Callable[[], Awaitable[Finding]] | None = None,
+) -> Sight:
+    """What the agent looks with when people ask. proved: the proof of the set in force, by the one who applied it;
+    without it, its own device tries, while provoke has another one publish."""
     mqtt, device = settings.mqtt, settings.canary
     place = Listener(
         device.host or mqtt.host, device.port or mqtt.port, mqtt.tls_name or device.host or mqtt.host, mqtt.ca_file
     )
     files = FileStore(settings.creds.directory) if settings.creds.enabled else None
-    world = World(db, None, place, state_dir=settings.agent.state_dir)
-    return Duties(Parts(world, settings.actions, link, pipeline, reconciler, canary, files, redact))
+    state_dir = settings.agent.state_dir
+    return Sight(
+        World(db, settings.target, place, state_dir=state_dir, provoke=provoke), settings.actions, files, redact,
+        lambda: redact.secrets, private_paths(state_dir), lambda: canary.probe if canary else None, proved, canary,
+    )  # fmt: skip
 
 
 def secrets_of(settings: Settings) -> Iterator[str]:

@@ -8,13 +8,14 @@ import orjson
 import structlog
 
 from agent.ingest.decode import moment
-from agent.ingest.delivery import message_hash
 from agent.ingest.topics import TopicTemplate
 from probes.broker import BrokerError, BrokerLogin, publish
+from probes.catalogue import Probe
 from store import telemetry
 from store.db import Db
 from store.deadline import within
 from store.errors import StoreError, TooSlow
+from store.message import message_hash
 
 log = structlog.get_logger()
 POLL_SECONDS = 0.1
@@ -43,6 +44,12 @@ class Canary:
         self._agent_id = agent_id
         self._bucket_seconds = bucket_seconds
         self._timeout = timeout
+        self._turn = asyncio.Lock()
+
+    @property
+    def probe(self) -> Probe:
+        """The device that it publishes as."""
+        return Probe("platform", "canary", self._login, self._topic.rpartition("/")[0], self._turn)
 
     def use(self, username: str, password: str) -> None:
         """Log in as somebody else from now on."""
@@ -59,7 +66,8 @@ class Canary:
         payload = orjson.dumps({"ts": began, "agent": self._agent_id})
         error = None
         try:
-            await publish(self._login, self._topic, payload, self._timeout)
+            async with self._turn:
+                await publish(self._login, self._topic, payload, self._timeout)
             await within(self._timeout, self._arrival(began, message_hash(self._topic, payload)))
         except BrokerError as failure:
             error = f"publish: {failure}"

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 
-from agent.action_settings import ActionSettings
+from agent.action_settings import ActionSettings, DoctorSettings
 from agent.alert_settings import AlertSettings, CloudSettings, Section, channel_secrets
 from agent.ingest.places import UnknownDevices
 from agent.ingest.topics import TopicTemplate
@@ -185,6 +185,7 @@ class Settings(Section):
     alerts: AlertSettings = AlertSettings()
     cloud: CloudSettings = CloudSettings()
     actions: ActionSettings = ActionSettings()
+    doctor: DoctorSettings = DoctorSettings()
 
     @model_validator(mode="after")
     def _topics_fit_user_names(self) -> "Settings":

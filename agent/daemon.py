@@ -18,6 +18,8 @@ from agent.broker_watch import BrokerWatch
 from agent.canary import Canary
 from agent.config import ConfigError, Settings
 from agent.creds.identity import Identity
+from agent.duties import Duties, Parts
+from agent.hardening import PID_FILE
 from agent.heartbeat import Heartbeat, load_horizon, save_horizon
 from agent.ingest.inbox import Inbox
 from agent.ingest.link import Dial, Link
@@ -28,10 +30,11 @@ from agent.ingest.replay import Replay
 from agent.ingest.spool import Spool, SpoolError
 from agent.ingest.topics import TopicTemplate
 from agent.ingest.writer import Names, Writer
+from agent.looks import Looks
 from agent.readings import readings
 from agent.report import Observed, Spooled
 from agent.requests import Requests
-from agent.supervise import supervise
+from agent.supervise import ended, supervise
 from agent.systemd import Notifier
 from agent.upkeep import Upkeep
 from agent.web import Web
@@ -76,8 +79,12 @@ class Daemon:
         self._upkeep = Upkeep(db, agent.id, ingest, settings.alerts.history_days)
         self._replay = Replay(db, writer, ingest.retention_days)
         self._canary = build.canary(settings, db, own)
-        parts = (self._link, self._pipeline, self._reconciler, self._canary)
-        self._requests = Requests(alerts_db, agent.id, build.duties(settings, alerts_db, *parts, self._redact))
+        proved = self._reconciler.enforced if self._reconciler else None
+        sight = build.sight(settings, alerts_db, self._redact, self._canary, proved)
+        parts = Parts(
+            sight.world, settings.actions, self._link, self._pipeline, self._reconciler, Looks(sight), self._redact
+        )
+        self._requests = Requests(alerts_db, agent.id, Duties(parts))
         self._watch = BrokerWatch(build.device_login(settings))
         self._cloud = cloud.CloudPoll(alerts_db, agent.id, settings.cloud, cloud.command(config_file))
         self._engine = build.engine(settings, alerts_db, self._readings)
@@ -140,6 +147,7 @@ class Daemon:
             await self._drain(pipeline)
             self._link.disconnect()
             link.cancel()
+            await ended([*others, link])
         await self._heartbeat.tick()
         save_horizon(settings.agent.state_dir, self._horizon)
         self._spool.close()
@@ -223,8 +231,7 @@ def _make_state_dir(settings: Settings) -> None:
     path = settings.agent.state_dir
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (path / ".writable").touch()
-        (path / ".writable").unlink()
+        (path / PID_FILE).write_text(str(os.getpid()))  # so that the doctor finds us; and it shows that we may write
     except OSError as error:
         raise ConfigError(f"agent.state_dir: cannot write to {path}: {error.strerror}") from error
 

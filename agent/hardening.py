@@ -1,6 +1,5 @@
 """What an agent can see of the hardening of its machine. It only looks."""
 
-import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from probes.checks import Listener
 from probes.finding import Finding, Outcome, failed, judged, passed, unknown
 from probes.tls import verifying_context
 
+PID_FILE = "agent.pid"
 LISTEN = "0A"  # tcp_states.h
 OTHERS = 0o007
 GROUP_AND_OTHERS = 0o077
@@ -79,11 +79,20 @@ def private(paths: list[Path], forbidden: int) -> Finding:
     return failed(wrong[0], "\n".join(wrong)) if wrong else passed(f"{seen} looked at, all private")
 
 
-def unprivileged(status: Path = Path("/proc/self/status")) -> Finding:
-    """Of this process: user, capabilities, and whether it can get more. Source: proc(5)."""
-    fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+def unprivileged(state_dir: Path, proc: Path = Path("/proc")) -> Finding:
+    """Of the agent that runs: user, capabilities, and whether it can get more. Source: proc(5)."""
+    try:
+        status = proc / (state_dir / PID_FILE).read_text().strip() / "status"
+        said = status.read_text()
+    except OSError:
+        return unknown("the agent does not run, or hides from whoever asks")
+    return _unprivileged(said)
+
+
+def _unprivileged(status: str) -> Finding:
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     faults = []
-    if os.geteuid() == 0:
+    if fields.get("Uid", "0\t0").split("\t")[1] == "0":
         faults.append("it runs as root")
     if int(fields.get("CapEff", "0"), 16):
         faults.append(f"it has capabilities {fields['CapEff']}")

@@ -73,6 +73,27 @@ def file_fingerprint(path: Path) -> str:
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(text[start : text.index(end, start)] + end + "\n")).hexdigest()
 
 
+def strength(raw: bytes) -> tuple[str, list[str]]:
+    """(key in words, what is weak) of a certificate in DER: RSA of 2048 bits, P-256 or more, SHA-256 or more."""
+    from cryptography import x509  # only here, and it takes a while
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+    found = x509.load_der_x509_certificate(raw)
+    key, weak = found.public_key(), []
+    if isinstance(key, rsa.RSAPublicKey):
+        words, enough = f"RSA {key.key_size}", key.key_size >= 2048
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        words, enough = f"EC {key.curve.name}", key.key_size >= 256
+    else:
+        words, enough = type(key).__name__, isinstance(key, ed25519.Ed25519PublicKey)
+    if not enough:
+        weak.append(words)
+    digest = found.signature_hash_algorithm
+    if digest is not None and digest.digest_size < 32:
+        weak.append(digest.name)
+    return words, weak
+
+
 def _shake_hands(client: ssl.SSLObject, server: ssl.SSLObject) -> None:
     """Both sides in turn, until neither waits for the other."""
     waiting = [client, server]

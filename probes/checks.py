@@ -7,11 +7,13 @@ is unknown, with the reason.
 import asyncio
 import inspect
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from probes.az import Az
+from probes.broker import BrokerLogin
 from probes.finding import Finding, Signature, unknown
 from store.db import Db
 from store.deadline import within
@@ -33,11 +35,26 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """A device that nothing depends on. root: the topics that are its own, without the slash at the end.
+
+    turn: one connection at a time, for the broker ends an older one of the same user.
+    """
+
+    tenant: str
+    device: str
+    login: BrokerLogin
+    root: str
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """From where one looks, and with what. None: it is not there, and what needs it is unknown.
 
     ssh: arguments of the ssh program that lead to the VM. now: the clock, seconds since 1970.
-    turn: for connections of our own, one at a time.
+    turn: for connections of our own, one at a time. probe: a device of ours, to try things with. provoke: has
+    somebody of another tenant publish something.
     """
 
     db: Db | None = None
@@ -47,6 +64,9 @@ class World:
     state_dir: Path = Path("/")
     now: Callable[[], float] = field(default=time.time)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    azure: Az = field(default_factory=Az)
+    probe: Probe | None = None
+    provoke: Callable[[], Awaitable[Finding]] | None = None
 
 
 Ask = Callable[..., Coroutine[Any, Any, Finding]]
@@ -117,12 +137,3 @@ def listener(world: World) -> Listener:
     if world.listener is None:
         raise ValueError("where devices reach the broker is not known: set [profiles.NAME.broker] host in the config")
     return world.listener
-
-
-of_agent("service.active", "whether the broker's service runs, by actions.status_command")
-of_agent("broker.files", "whether the broker could start with the files it has: passwords, ACL, certificate and key")
-of_agent("journal.tail", "the end of a log", Signature(frozenset({"service"}), frozenset({"lines"})))
-of_agent(
-    "canary.send", "whether a message goes through broker and table now: the agent sends one and waits for its row"
-)
-of_agent("creds.enforced", "whether the newest set is in force, and other tenants' topics are denied: by logging in")

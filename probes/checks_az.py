@@ -1,22 +1,20 @@
-"""Checks that ask Azure through the `az` program, with the rights of whoever is logged in on this machine.
+"""Checks that ask Azure, see probes.az. Without an answer they are unknown: the runbook says how to look by hand."""
 
-Without az, or without its login, they are unknown: the runbook says how to look by hand.
-"""
-
-import json
+import asyncio
 import shutil
+from datetime import datetime, timedelta
 from typing import Any
 
-from probes import nsg, program
-from probes.checks import World, check
-from probes.finding import Finding, judged, passed, unknown
-from probes.program import NotEndedError, NotStartedError
+from probes import az, nsg
+from probes.az import AzError
+from probes.checks import World, check, database
+from probes.finding import Finding, failed, judged, passed, unknown
+from store import activity
 
-SECONDS = 40.0
-
-
-class AzError(Exception):
-    """az could not answer; the message says why."""
+NONE = "none"  # what the profile says when there is no such thing
+MIGHTY = ("owner", "contributor", "user access administrator", "role based access control administrator")
+SNAPSHOT_DAYS = 7
+CREDITS_HOURS = 6
 
 
 @check("tool.present")
@@ -30,7 +28,7 @@ async def tool_present(world: World, *, name: str) -> Finding:
 async def azure_account(world: World) -> Finding:
     """You are logged in to Azure on this machine."""
     try:
-        found = await az("account", "show")
+        found = await az.run("account", "show")
     except AzError as error:
         return unknown(str(error))
     return passed(f"{found['user']['name']}, subscription {found['name']}")
@@ -40,7 +38,7 @@ async def azure_account(world: World) -> Finding:
 async def azure_vm_power(world: World, *, rg: str, vm: str, expect: str = "running") -> Finding:
     """The power state of the VM."""
     try:
-        view = await az("vm", "get-instance-view", "-g", rg, "-n", vm)
+        view = await az.run("vm", "get-instance-view", "-g", rg, "-n", vm)  # now, not as it was a while ago
     except AzError as error:
         return unknown(str(error))
     codes = [str(status["code"]) for status in view["instanceView"]["statuses"]]
@@ -52,26 +50,161 @@ async def azure_vm_power(world: World, *, rg: str, vm: str, expect: str = "runni
 async def azure_nsg_reach(
     world: World, *, rg: str, nsg_name: str, port: int, expect: str, source: str = nsg.WORLD
 ) -> Finding:
-    """Whether a packet from an address would be let in, by the rules of the network security group."""
+    """Whether a packet from an address would be let in, by the rules of one network security group, as they are now."""
     try:
-        group = await az("network", "nsg", "show", "-g", rg, "-n", nsg_name)
+        group = await az.run("network", "nsg", "show", "-g", rg, "-n", nsg_name)
     except AzError as error:
         return unknown(str(error))
     return nsg.reach([group], source, int(port), expect)
 
 
-async def az(*arguments: str) -> Any:
-    """What `az ... -o json` prints. Raises AzError."""
-    if shutil.which("az") is None:
-        raise AzError("az is not installed on this machine")
+@check("azure.vm_reach")
+async def azure_vm_reach(world: World, *, rg: str, vm: str, port: int, expect: str, source: str = nsg.WORLD) -> Finding:
+    """Whether a packet from an address reaches the VM: by the groups of its subnets and of its network interfaces."""
     try:
-        ended = await program.run(("az", *arguments, "-o", "json", "--only-show-errors"), SECONDS)
-    except (NotStartedError, NotEndedError) as error:
-        raise AzError(str(error)) from error
-    if ended.code:
-        last = (ended.complaint.strip().splitlines() or ["no reason given"])[-1]
-        raise AzError(f"az: {last[:200]}")
+        return nsg.reach_any(await _doors(world, rg, vm), source, int(port), expect)
+    except AzError as error:
+        return unknown(str(error))
+
+
+@check("azure.vm_only")
+async def azure_vm_only(world: World, *, rg: str, vm: str, allowed: str = "8883") -> Finding:
+    """No other port of the VM is open to the world, by any range that some rule allows."""
     try:
-        return json.loads(ended.printed)
-    except ValueError as error:
-        raise AzError(f"az printed no JSON: {error}") from None
+        return nsg.open_ports(await _doors(world, rg, vm), {int(port) for port in str(allowed).split(",")})
+    except AzError as error:
+        return unknown(str(error))
+
+
+@check("azure.nsg_attached")
+async def azure_nsg_attached(world: World, *, rg: str, vm: str) -> Finding:
+    """Each network interface of the VM has a network security group, of its own or of its subnet."""
+    try:
+        doors = await _doors(world, rg, vm)
+    except AzError as error:
+        return unknown(str(error))
+    bare = [f"{door.name}{' with a public address' if door.public else ''}" for door in doors if not door.groups]
+    if not doors:
+        return unknown("az lists no network interface of the VM")
+    names = sorted({str(group["name"]) for door in doors for group in door.groups})
+    return judged(not bare, f"none at {', '.join(bare)}" if bare else f"by {', '.join(names)}")
+
+
+async def _doors(world: World, rg: str, vm: str) -> list[nsg.Door]:
+    machine, *rest = await asyncio.gather(
+        world.azure.ask("vm", rg=rg, vm=vm), *(world.azure.ask(name) for name in ("nics", "vnets", "nsgs"))
+    )
+    return nsg.doors(machine, *rest)
+
+
+@check("azure.vm_roles")
+async def azure_vm_roles(world: World, *, rg: str, vm: str) -> Finding:
+    """What the VM may do in Azure: whoever is on it may do the same."""
+    try:
+        machine, roles = await asyncio.gather(world.azure.ask("vm", rg=rg, vm=vm), world.azure.ask("roles"))
+    except AzError as error:
+        return unknown(str(error))
+    identity = machine.get("identity") or {}
+    assigned = (identity.get("userAssignedIdentities") or {}).values()
+    mine = {one.get("principalId") for one in (identity, *assigned)} - {None}
+    if not mine:
+        return passed("the VM has no identity")
+    held = [role for role in roles if role.get("principalId") in mine]
+    names = [f"{role['roleDefinitionName']} on {str(role['scope']).rsplit('/', 1)[-1] or '/'}" for role in held]
+    wrong = [name for role, name in zip(held, names, strict=True) if _mighty(str(role["roleDefinitionName"]))]
+    return judged(not wrong, "; ".join(wrong or names) or "no role")
+
+
+def _mighty(role: str) -> bool:
+    """Those that change things: the general ones, and every service's own."""
+    return role.lower() in MIGHTY or "contributor" in role.lower() or role.lower().endswith("administrator")
+
+
+@check("azure.credits")
+async def azure_credits(world: World, *, at_least: float = 60) -> Finding:
+    """CPU credits of the VM, as its agent measured them: enough, and not used up within hours."""
+    found = await activity.newest_samples(database(world), "azure.vm.cpu_credits", timedelta(hours=CREDITS_HOURS))
+    if not found:
+        return unknown("nothing was measured lately: is [cloud] vm set on the agent?")
+    (first_at, first), (last_at, last) = found[0], found[-1]
+    hours = (last_at - first_at).total_seconds() / 3600
+    falls = (first - last) / hours if hours > 1 else 0.0
+    left = f", used up in {last / falls:.0f} h" if falls > 0 and last / falls < 24 else ""
+    return judged(last >= float(at_least) and not left, f"{last:.0f} credits{left}")
+
+
+@check("azure.watched")
+async def azure_watched(world: World, *, vm: str) -> Finding:
+    """Somebody outside the VM notices its end: a metric alert on its availability, enabled, with a receiver."""
+    try:
+        alerts, groups = await asyncio.gather(world.azure.ask("metric-alerts"), world.azure.ask("action-groups"))
+    except AzError as error:
+        return unknown(str(error))
+    reached = {str(group["id"]).lower() for group in groups if group.get("enabled", True) and _receivers(group)}
+    for alert in alerts:
+        scopes = [str(scope).rsplit("/", 1)[-1].lower() for scope in alert.get("scopes") or ()]
+        actions = {str(action.get("actionGroupId", "")).lower() for action in alert.get("actions") or ()}
+        if alert.get("enabled") and vm.lower() in scopes and "vmavailabilitymetric" in str(alert).lower():
+            return judged(bool(actions & reached), f"{alert['name']} {'tells' if actions & reached else 'tells nobody'}"
+                          f"{' ' + ', '.join(sorted(a.rsplit('/', 1)[-1] for a in actions & reached))}")  # fmt: skip
+    return failed(f"no enabled metric alert on VmAvailabilityMetric of {vm}")
+
+
+def _receivers(group: dict[str, Any]) -> bool:
+    return any(value for key, value in group.items() if key.endswith("Receivers"))
+
+
+@check("azure.recoverable")
+async def azure_recoverable(world: World, *, rg: str, vm: str) -> Finding:
+    """The VM's agent is ready, so that run-command works when SSH does not; boot diagnostics are on."""
+    try:
+        machine, view = await asyncio.gather(
+            world.azure.ask("vm", rg=rg, vm=vm), world.azure.ask("instance-view", rg=rg, vm=vm)
+        )
+    except AzError as error:
+        return unknown(str(error))
+    agent = (view.get("instanceView") or {}).get("vmAgent") or {}
+    ready = any(status.get("displayStatus") == "Ready" for status in agent.get("statuses") or ())
+    boot = ((machine.get("diagnosticsProfile") or {}).get("bootDiagnostics") or {}).get("enabled")
+    wrong = [] if ready else ["the VM's agent is not ready: run-command does not work"]
+    wrong += [] if boot else ["boot diagnostics are off: no serial console"]
+    return judged(not wrong, "; ".join(wrong) or "the VM's agent is ready, boot diagnostics are on")
+
+
+@check("azure.kept")
+async def azure_kept(world: World, *, rg: str) -> Finding:
+    """A lock keeps the resource group from being deleted, and a disk has a snapshot that is not old."""
+    try:
+        locks, snapshots = await asyncio.gather(world.azure.ask("locks"), world.azure.ask("snapshots"))
+    except AzError as error:
+        return unknown(str(error))
+    here = f"/resourcegroups/{rg.lower()}/"
+    wrong = [] if any(here in f"{lock['id']}/".lower() for lock in locks) else [f"nothing in {rg} is locked"]
+    made = [
+        datetime.fromisoformat(str(one["timeCreated"])).timestamp()
+        for one in snapshots
+        if here in str(one["id"]).lower()
+    ]
+    days = (world.now() - max(made)) / 86_400 if made else None
+    if days is None or days > SNAPSHOT_DAYS:
+        wrong.append("no snapshot" if days is None else f"the newest snapshot is {days:.0f} days old")
+    return judged(not wrong, "; ".join(wrong) or f"locked; the newest snapshot is {days:.0f} days old")
+
+
+@check("azure.function")
+async def azure_function(world: World, *, rg: str, function: str) -> Finding:
+    """The cloud function: https only, TLS 1.2, no FTP. `none`: it was taken away after the cut-over."""
+    if function == NONE:
+        return passed("there is none any more")
+    try:
+        app, settings = await asyncio.gather(
+            *(world.azure.ask(name, rg=rg, function=function) for name in ("function", "function-config"))
+        )
+    except AzError as error:
+        return unknown(str(error))
+    wrong = [] if app.get("httpsOnly") else ["plain HTTP is answered"]
+    if str(settings.get("minTlsVersion")) not in ("1.2", "1.3"):
+        wrong.append(f"TLS {settings.get('minTlsVersion')} is accepted")
+    if settings.get("ftpsState") != "Disabled":
+        wrong.append(f"FTP is {settings.get('ftpsState')}")
+    return judged(not wrong, "; ".join(wrong) or "https only, TLS 1.2, no FTP")

@@ -2,17 +2,19 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 
 from probes.broker import BrokerError, BrokerLogin
-from probes.checks import World, check, database, listener, of_agent
-from probes.finding import Finding, Signature, failed, judged, passed, unknown
+from probes.certificates import strength
+from probes.checks import World, check, database, listener
+from probes.finding import Finding, failed, judged, passed, unknown
 from probes.mqtt import LoginRefused, connect
 from probes.tls import verifying_context
-from store import agents, hardening
+from store import agents, credentials, hardening
 
 SECONDS = 4.0
 USUAL = (
@@ -109,7 +111,8 @@ async def db_tls(world: World) -> Finding:
     """The connection to the database is encrypted and verified; a Unix socket has no network."""
     if world.target is not None and world.target.local_socket:
         return passed("a Unix socket: no network")
-    return judged(await hardening.tls(database(world)), "TLS, verified by name" if world.target else "TLS")
+    on = await hardening.tls(database(world))
+    return judged(on, "TLS, verified by name" if on else "it is not encrypted")
 
 
 @check("db.roles")
@@ -171,12 +174,55 @@ async def agent_version(world: World) -> Finding:
     return judged(not others, "; ".join(others) or f"all have {mine}")
 
 
-of_agent(
-    "net.listening",
-    "only these ports are open on addresses that others reach",
-    Signature(frozenset(), frozenset({"allowed"})),
-)
-of_agent("tls.served_file", "the broker serves the certificate that is on the disk")
-of_agent("key.private", "nobody but the broker and its group reads the broker's key")
-of_agent("secrets.private", "nobody else reads the agent's own secrets and state")
-of_agent("agent.unprivileged", "the agent runs without root's rights, and cannot get any")
+@check("db.one_writer")
+async def db_one_writer(world: World) -> Finding:
+    """Nobody but the agents may add telemetry: a cloud function of before would store everything twice."""
+    found = await hardening.writers(database(world))
+    return judged(not found, f"{', '.join(found)} may add rows, too" if found else "only agents may add rows")
+
+
+@check("db.way")
+async def db_way(world: World) -> Finding:
+    """The database's name has an IPv4 address: machines without IPv6 would wait for its answer until they give up."""
+    target = world.target
+    if target is None:
+        return unknown("which database is not known")
+    if target.local_socket or target.through is not None:
+        return passed("a Unix socket" if target.local_socket else "through SSH")
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        return failed(f"{target.host}: {error.strerror}")
+    old = [str(entry[4][0]) for entry in found if entry[0] is socket.AF_INET]
+    return judged(bool(old), f"{target.host} is {old[0]}" if old else f"{target.host} has IPv6 addresses only")
+
+
+@check("tls.strong")
+async def tls_strong(world: World) -> Finding:
+    """Key, signature and cipher of the devices' listener are of those that are recommended.
+
+    Source: Mozilla, Server Side TLS 5.8, "intermediate".
+    """
+    place = listener(world)
+    tls = verifying_context(place.ca_file, place.name)
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2  # 1.3 has no weak ones
+    try:
+        async with asyncio.timeout(SECONDS):
+            _, writer = await asyncio.open_connection(place.host, place.port, ssl=tls)
+    except (OSError, TimeoutError) as error:
+        return unknown(f"{place.host}:{place.port}: {str(error) or 'no answer'}")
+    side = writer.get_extra_info("ssl_object")
+    cipher, raw = side.cipher()[0], side.getpeercert(binary_form=True)
+    writer.transport.abort()
+    words, weak = strength(raw)
+    if not (cipher.startswith("ECDHE") and ("GCM" in cipher or "CHACHA20" in cipher)):
+        weak.append(cipher)
+    return judged(not weak, f"weak: {', '.join(weak)}" if weak else f"{words}, {cipher}")
+
+
+@check("creds.due")
+async def creds_due(world: World) -> Finding:
+    """No password, login or certificate is past the date that the rotation policy gives it."""
+    late = [due for due in await credentials.due(database(world)) if due.overdue]
+    words = "; ".join(f"{due.policy}: {due.overdue} of {due.subjects}, such as {due.first}" for due in late)
+    return judged(not late, words or "nothing is overdue")

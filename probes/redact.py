@@ -39,6 +39,7 @@ class Redactor:
     without taking half of it away, and is no secret worth the name: it is left."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets: set[str] = set()
         self._forms: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
         self.know(*secrets)
@@ -46,9 +47,15 @@ class Redactor:
     def know(self, *secrets: str) -> None:
         for secret in secrets:
             if len(secret) >= SHORTEST:
+                self._secrets.add(secret)
                 self._forms |= set(_forms(secret))
         longest_first = sorted(self._forms, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    @property
+    def secrets(self) -> list[str]:
+        """All that are known, to look for them elsewhere."""
+        return sorted(self._secrets)
 
     def __call__(self, text: str) -> str:
         text = text.replace("\0", "")  # no database takes it

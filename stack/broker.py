@@ -9,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
+
 from stack.certificates import SERVER_NAME, Authority
 from stack.process import Child, StackError, first_user, give
 from store.mosquitto import SALT_BYTES, password_hash
@@ -33,6 +35,11 @@ def free_port() -> int:
         port = sock.getsockname()[1]
     assert isinstance(port, int)
     return port
+
+
+def others_ports() -> set[int]:
+    """TCP ports that are open on this machine."""
+    return {c.laddr.port for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr}
 
 
 def password_line(username: str, password: str) -> str:

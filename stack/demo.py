@@ -10,13 +10,16 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from stack import operations, remote
+from stack import azure_saved, operations, remote
+from stack.azure import FakeAzure
+from stack.broker import others_ports
 from stack.local import LocalAgent, LocalStack, Tenant, fleet, short_directory
 from stack.process import Child, StackError
 from store.db import Db, connected
 from store.target import parse_target
 
-SPARE = Tenant("acme", ("spare-1",))  # a device that nobody simulates, to try things with
+SPARE = Tenant("acme", ("spare-1", "probe-1"))  # devices that nobody simulates, to try things with
+PROBE = f"{SPARE.slug}/{SPARE.devices[1]}"
 ROWS = "select count(*) from public.telemetry where tenant_id > 0"
 LETTERS = "select count(*) from iot.dead_letters where tenant_id > 0"
 DUPLICATES = "select coalesce(sum(duplicates), 0)::bigint from iot.ingest_minute where tenant_id > 0"
@@ -31,7 +34,7 @@ def main() -> int:
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _interrupt)
     directory = short_directory("iot-demo")
-    stack = LocalStack(directory, creds=True)
+    stack = LocalStack(directory, creds=True, confine=True)
     try:
         return asyncio.run(_demo(stack, options))
     except StackError as error:
@@ -68,7 +71,7 @@ def _say(began: float, text: str) -> None:
 
 
 async def _demo(stack: LocalStack, options: argparse.Namespace) -> int:
-    began = time.monotonic()
+    began, others = time.monotonic(), others_ports()
     _say(began, f"state is in {stack.state} and goes away at the end")
     await stack.cluster.start()
     _say(began, "PostgreSQL is up (Unix socket, Supabase's rules)")
@@ -76,7 +79,10 @@ async def _demo(stack: LocalStack, options: argparse.Namespace) -> int:
     _say(began, f"schema, logins and {options.devices} devices of two tenants are in")
     stack.broker.start()
     _say(began, f"Mosquitto listens with TLS on 127.0.0.1:{stack.broker.device_port}")
-    agent = stack.agent(settings=operations.agent_settings(stack))
+    azure = FakeAzure(stack.state / "azure", stack.authority)
+    cloud = {f"cloud__{name}": value for name, value in azure.settings.items()}
+    agent = stack.agent(settings=operations.agent_settings(stack) | cloud)
+    agent.environment |= azure.environment
     agent.start()
     await agent.ready()
     async with connected(parse_target(stack.owner_url), "iot-demo", 2) as db:
@@ -86,8 +92,19 @@ async def _demo(stack: LocalStack, options: argparse.Namespace) -> int:
         _say_how_to_try(stack, _url_file(stack))
         if options.headless:
             return await _summary(db, simulator)
-    async with remote.served(operations.socket_path(stack), operations.deeds(stack, agent)):
-        return await _console(stack)
+    deeds = operations.deeds(stack, agent)
+    async with remote.served(operations.socket_path(stack), deeds, stack.program.user):
+        return await _console(stack, others)
+
+
+def _profile(stack: LocalStack, others: set[int]) -> Path:
+    """Of the console. others: ports that were open on this machine before, and are none of the demo's."""
+    azure = {"resource_group": "rg", "vm": "vm1", "nsg": "iot-nsg", "my_ip": "203.0.113.7", "function": "none"}
+    azure["saved"] = str(azure_saved.write(stack.state / "azure" / "saved"))
+    ports = ",".join(map(str, sorted({22, 8883, stack.broker.device_port, *others})))
+    return operations.write_profile(
+        stack, "DEMO", probe=PROBE, sections={"azure": azure, "limits": {"open_ports": ports}}
+    )
 
 
 def _simulate(stack: LocalStack, options: argparse.Namespace) -> Child:
@@ -174,9 +191,9 @@ def _print_summary(tally: Mapping[str, int], counted: Mapping[str, int]) -> int:
     return 0 if as_expected else 1
 
 
-async def _console(stack: LocalStack) -> int:
+async def _console(stack: LocalStack, others: set[int]) -> int:
     """The console in this terminal, as the owner of all tenants. Its exit ends the demo."""
-    config = operations.write_profile(stack, "DEMO")
+    config = _profile(stack, others)
     argv = [sys.executable, "-m", "tui", "--config", str(config)]
     # runs of a database that goes away must not stay behind among those of real ones
     process = await asyncio.create_subprocess_exec(*argv, env=os.environ | {"XDG_STATE_HOME": str(stack.state)})

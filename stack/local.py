@@ -14,8 +14,9 @@ from pathlib import Path
 import sql
 from stack.broker import CANARY_USER, INGEST_USER, Broker, free_port, password_line
 from stack.certificates import Authority
+from stack.confined import Program, confined
 from stack.postgres import Cluster, embedded_binaries
-from stack.process import Child, StackError
+from stack.process import Child, StackError, give
 from store import credentials, directory, migrate, people
 from store.db import connected
 from store.target import parse_target
@@ -46,11 +47,16 @@ class LocalStack:
     """State lives in `state`; the database's directory is separate, because its path has to be short.
 
     creds: agent-1 brings the devices' credentials to the broker, as on a server; otherwise the broker's files stand
-    still, and any number of agents share one login.
+    still, and any number of agents share one login. confine: agents run without rights, as on a server.
     """
 
     def __init__(
-        self, state: Path, cluster: Cluster | None = None, database: str = DATABASE, creds: bool = False
+        self,
+        state: Path,
+        cluster: Cluster | None = None,
+        database: str = DATABASE,
+        creds: bool = False,
+        confine: bool = False,
     ) -> None:
         state.mkdir(parents=True, exist_ok=True)
         self.state = state
@@ -58,6 +64,7 @@ class LocalStack:
         self.authority = Authority(state)
         self.cluster = cluster or Cluster(state / "pg", embedded_binaries())
         self.broker = Broker(state / "mqtt", self.authority, managed=creds)
+        self.program = confined(state) if confine else Program()
         self.children: list[Child] = []
         self.agent_url = ""
         self.owner_url = ""
@@ -88,12 +95,20 @@ class LocalStack:
         argv = [sys.executable, "-m", "agent", "creds", "init", "--directory", str(self.broker.files)]
         state_dir = self.state / FIRST_AGENT
         state_dir.mkdir(exist_ok=True, mode=0o700)
+        self._own(state_dir)
         process = await asyncio.create_subprocess_exec(
             *argv, "--state-dir", str(state_dir), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
         )
         _, complaint = await process.communicate()
         if process.returncode:
             raise StackError(complaint.decode())
+        for place in (state_dir, self.broker.files):
+            self._own(place)
+
+    def _own(self, place: Path) -> None:
+        """What the agent works with is its own, whoever it runs as."""
+        for path in (place, *place.rglob("*")):
+            give(path, self.program.user)
 
     def credentials_file(self) -> Path:
         """Lines of user:password of all devices, for the simulator. Mode 0600."""
@@ -179,8 +194,15 @@ class LocalAgent:
 
     def start(self, argv: Sequence[str | Path] | None = None) -> None:
         """Run it; argv: another program that takes the same settings."""
-        command: list[str | Path] = [sys.executable, "-m", "agent", "run", "--config", self.config_file]
-        self._child = self._stack.keep(Child(self.name, argv or command, self.log, env=self.environment))
+        program = self._stack.program
+        if program.user is not None:
+            self.state_dir.mkdir(mode=0o700, exist_ok=True)
+            give(self.state_dir, program.user)
+        command: list[str | Path] = [
+            *program.prefix, program.python, "-m", "agent", "run", "--config", self.config_file
+        ]  # fmt: skip
+        env = self.environment | program.environment
+        self._child = self._stack.keep(Child(self.name, argv or command, self.log, program.user, env))
 
     async def ready(self, seconds: float = 60.0) -> None:
         """Wait until it is subscribed, and until devices may log in: what is published before its first session, the

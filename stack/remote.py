@@ -11,19 +11,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from stack.process import give
+
 Deed = Callable[[], Awaitable[object]]
 SECONDS = 60.0
 
 
 @asynccontextmanager
-async def served(path: Path, deeds: Mapping[str, Deed]) -> AsyncIterator[None]:
-    """Listens on a Unix socket of this user's. A deed that raises answers with its words, and fails."""
+async def served(path: Path, deeds: Mapping[str, Deed], user: str | None = None) -> AsyncIterator[None]:
+    """Listens on a Unix socket of this user's, or another one's. A deed that raises answers with its words, and fails.
+
+    Its answer is a line; a line break in it is told as \\n.
+    """
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         name = (await reader.readline()).decode().strip()
         try:
             said = await deeds[name]()
-            text = f"0 {said or 'done'}"
+            text = f"0 {said or 'done'}".replace("\n", "\\n")
         except KeyError:
             text = f"2 no such part: {name}"
         except Exception as error:
@@ -35,6 +40,7 @@ async def served(path: Path, deeds: Mapping[str, Deed]) -> AsyncIterator[None]:
 
     server = await asyncio.start_unix_server(answer, path)
     path.chmod(0o600)
+    give(path, user)
     try:
         yield
     finally:
@@ -42,9 +48,9 @@ async def served(path: Path, deeds: Mapping[str, Deed]) -> AsyncIterator[None]:
         path.unlink(missing_ok=True)
 
 
-def command(path: Path, name: str) -> tuple[str, ...]:
+def command(path: Path, name: str, python: str = sys.executable) -> tuple[str, ...]:
     """The argv that asks for a deed."""
-    return (sys.executable, "-m", "stack.remote", str(path), name)
+    return (python, "-m", "stack.remote", str(path), name)
 
 
 def main() -> int:
@@ -54,7 +60,7 @@ def main() -> int:
         client.connect(path)
         client.sendall(name.encode() + b"\n")
         code, _, said = client.makefile().readline().partition(" ")
-    print(said.strip())
+    print(said.strip().replace("\\n", "\n"))
     return int(code or 1)
 
 

@@ -1,7 +1,7 @@
 """What goes on in the database, as far as this login may see it: for people who look for the cause of an incident."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from store.db import Db
 
@@ -26,6 +26,8 @@ where last_at > now() - $1::interval and tenant_id > 0 and state = 'open' group 
 BILLS = """
 select to_char(at at time zone 'UTC', 'YYYY-MM-DD') as day, sum(value)::float8 as amount from iot.metric_samples
 where metric = 'azure.cost.daily' and at > now() - interval '30 days' group by 1 order by 1"""
+
+SAMPLES = "select at, value from iot.metric_samples where metric = $1 and at > now() - $2::interval order by at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +93,8 @@ async def letters(db: Db, within: timedelta) -> list[Letters]:
 async def bills(db: Db) -> list[tuple[str, float]]:
     """(day, amount), the oldest first."""
     return [(row["day"], row["amount"]) for row in await db.rows(BILLS)]
+
+
+async def newest_samples(db: Db, metric: str, within: timedelta) -> list[tuple[datetime, float]]:
+    """(time, value) of a metric, the oldest first."""
+    return [(row["at"], row["value"]) for row in await db.rows(SAMPLES, metric, within)]

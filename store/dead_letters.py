@@ -34,6 +34,9 @@ where d.tenant_id = any (array(select tenant_id from iot.tenants))
 order by d.last_at desc limit $1"""
 
 PAYLOAD = "select payload from iot.dead_letters where dead_letter_id = $1"
+OF_MESSAGE = """
+select d.dead_letter_id, d.reason from iot.dead_letters d join iot.tenants n using (tenant_id)
+where n.slug = $1 and d.msg_hash = $2"""
 HANDLE = "select iot.dead_letters_handle($1, $2)"
 WANTED = """
 select dead_letter_id, topic, qos, payload, times, replay_at, extract(epoch from first_at)::float8 as first_at
@@ -116,6 +119,12 @@ async def payload(db: Db, dead_letter_id: int) -> bytes | None:
     """The message as it came."""
     found = await db.value(PAYLOAD, dead_letter_id)
     return bytes(found) if isinstance(found, bytes) else None
+
+
+async def of_message(db: Db, tenant: str, msg_hash: int) -> tuple[int, str] | None:
+    """(dead_letter_id, reason) of a message that was refused; None when it was not."""
+    row = await db.row(OF_MESSAGE, tenant, msg_hash)
+    return None if row is None else (row["dead_letter_id"], row["reason"])
 
 
 async def handle(db: Db, ids: Sequence[int], what: str) -> int:

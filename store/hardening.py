@@ -1,6 +1,7 @@
 """What the database's catalogue says of its own safety. Everything here may be read by any login."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from store.db import Db
 
@@ -43,6 +44,31 @@ where n.nspname in ('iot', 'iot_priv') and p.prosecdef
 TIMEOUTS = """
 select name from pg_catalog.pg_settings
 where name in ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout') and setting = '0' order by 1"""
+
+HOLDINGS = """
+select t.tenant_id, t.slug, exists (
+  select from public.telemetry m where m.tenant_id = t.tenant_id and m.bucket > now() - $1::interval) as rows
+from iot.tenants t where not t.disabled order by t.tenant_id limit 50"""
+SEES = "select exists (select from public.telemetry where tenant_id = $1 and bucket > now() - $2::interval)"
+FOREIGN = """
+select exists (select from public.telemetry where bucket > now() - $1::interval
+               and not tenant_id = any (array(select tenant_id from iot.tenants)))"""
+# who may add rows besides the agents: neither the table's owner nor those who can become it
+WRITERS = """
+select r.rolname::text as login from pg_catalog.pg_roles r, pg_catalog.pg_class c
+where c.oid = 'public.telemetry'::regclass and not r.rolsuper and not r.rolname like 'pg\\_%'
+  and pg_catalog.has_table_privilege(r.oid, c.oid, 'insert')
+  and not pg_catalog.pg_has_role(r.oid, c.relowner, 'member') and not pg_catalog.pg_has_role(r.oid, 'iot_agent', 'member')
+order by 1"""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A tenant, and whether it has rows of late."""
+
+    tenant_id: int
+    slug: str
+    rows: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +114,23 @@ async def loose(db: Db) -> list[str]:
 
 async def without_timeout(db: Db) -> list[str]:
     return [row["name"] for row in await db.rows(TIMEOUTS)]
+
+
+async def holdings(db: Db, within: timedelta) -> list[Holding]:
+    """The tenants that this session may see."""
+    return [Holding(**row) for row in await db.rows(HOLDINGS, within)]
+
+
+async def sees(db: Db, tenant_id: int, within: timedelta) -> bool:
+    """Whether this session sees a row of the tenant's."""
+    return bool(await db.value(SEES, tenant_id, within))
+
+
+async def foreign_rows(db: Db, within: timedelta) -> bool:
+    """Whether this session sees a row of a tenant that it does not see."""
+    return bool(await db.value(FOREIGN, within))
+
+
+async def writers(db: Db) -> list[str]:
+    """Roles besides the agents' that may add telemetry."""
+    return [row["login"] for row in await db.rows(WRITERS)]

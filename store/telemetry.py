@@ -72,6 +72,13 @@ where usename = session_user and application_name like $1 || '%' and application
 
 HOLDS = "select exists (select from public.telemetry where tenant_id = $1 and bucket = any($2) and msg_hash = $3)"
 
+COPIES = """
+select count(*) from public.telemetry t
+join iot.tenants n on n.tenant_id = t.tenant_id
+join iot.devices d on d.tenant_id = t.tenant_id and d.device_id = t.device_id
+where n.slug = $1 and d.name = $2 and t.msg_hash = $3 and t.ts between $4 and $5
+  and t.bucket between $4::timestamptz - interval '1 day' and $5::timestamptz + interval '1 hour'"""
+
 # Takes no lock and writes nothing, but fails where an INSERT would: on a standby, read-only, without the right.
 PROBE = "insert into public.telemetry select * from public.telemetry where false"
 
@@ -179,6 +186,11 @@ async def stored_between(
         return set()
     rows = await db.rows(IN_RANGE, [k[0] for k in keys], [k[1] for k in keys], first, last)
     return {(row["tenant_id"], row["msg_hash"]) for row in rows}
+
+
+async def copies(db: Db, tenant: str, device: str, msg_hash: int, first: datetime, last: datetime) -> int:
+    """How many rows of a device, from first to last, came of one message."""
+    return int(str(await db.value(COPIES, tenant, device, msg_hash, first, last)))
 
 
 @dataclass(frozen=True, slots=True)

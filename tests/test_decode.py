@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.ingest.decode import DAY, Limits, Reason, Refusal, decode, depth, device_seconds, moment
-from agent.ingest.delivery import Delivery, message_hash
+from agent.ingest.delivery import Delivery
 from agent.ingest.topics import Route
 from store.directory import Place
+from store.message import message_hash
 from store.telemetry import Reading
 
 NOW = datetime(2026, 11, 23, 14, 0, 3, tzinfo=UTC).timestamp()

@@ -6,8 +6,6 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from probes import nsg
-from probes.finding import Outcome
 from probes.redact import CUT, HIDDEN, Redactor
 
 SECRET = 'p@ss/w0rd+"x y'
@@ -71,73 +69,3 @@ def test_a_cut_leaves_no_half_of_a_secret() -> None:
     tail = redact.tail(text, 100)
     assert tail.startswith(CUT)
     assert SECRET[-5:] not in tail
-
-
-def rule(
-    name: str, priority: int, access: str, port: str = "*", source: str = "*", **more: object
-) -> dict[str, object]:
-    return {
-        "name": name, "priority": priority, "access": access, "direction": "Inbound", "protocol": "Tcp",
-        "destinationPortRange": port, "sourceAddressPrefix": source, **more,
-    }  # fmt: skip
-
-
-DENY_ALL = rule("DenyAllInBound", 65500, "Deny")
-WORLD = "203.0.113.7"
-
-
-@pytest.mark.parametrize(
-    ("rules", "port", "expect"),
-    [
-        ([rule("a", 100, "Allow", "8883", "Internet")], 8883, "allow"),
-        ([rule("a", 100, "Allow", "8883")], 8883, "allow"),
-        ([rule("a", 100, "Allow", "8883")], 1883, "deny"),
-        ([rule("a", 100, "Allow", "1000-2000")], 1883, "allow"),
-        ([rule("late", 200, "Allow", "22"), rule("first", 100, "Deny", "22")], 22, "deny"),
-        ([rule("first", 100, "Allow", "22"), rule("late", 200, "Deny", "22")], 22, "allow"),
-        ([rule("a", 100, "Allow", "22", "203.0.113.0/24")], 22, "allow"),
-        ([rule("a", 100, "Allow", "22", "198.51.100.1/32")], 22, "deny"),
-        ([rule("a", 100, "Allow", "22", "0.0.0.0/0")], 22, "allow"),
-        ([rule("a", 100, "Allow", "", "", destinationPortRanges=["80", "22"], sourceAddressPrefixes=["10.0.0.0/8", "203.0.113.7"])], 22, "allow"),
-        ([rule("a", 100, "Allow", "22", protocol="Udp")], 22, "deny"),
-        ([rule("a", 100, "Allow", "22", protocol="*")], 22, "allow"),
-        ([rule("a", 100, "Allow", "22", direction="Outbound")], 22, "deny"),
-        ([rule("a", 100, "Allow", "22", "VirtualNetwork")], 22, "deny"),
-        ([rule("halves", 100, "Allow", "22", "128.0.0.0/1")], 22, "allow"),
-        ([rule("v6", 100, "Allow", "22", "2001:db8::/32")], 22, "deny"),
-    ],
-)  # fmt: skip
-def test_the_first_rule_that_matches_decides(rules: list[dict[str, object]], port: int, expect: str) -> None:
-    group = {"name": "g", "securityRules": rules, "defaultSecurityRules": [DENY_ALL]}
-    assert nsg.reach([group], WORLD, port, expect).outcome is Outcome.PASS
-    other = "deny" if expect == "allow" else "allow"
-    assert nsg.reach([group], WORLD, port, other).outcome is Outcome.FAIL
-
-
-def test_the_internet_is_what_is_global() -> None:
-    group = {"name": "g", "securityRules": [rule("a", 100, "Allow", "8883", "Internet")]}
-    assert nsg.reach([group], "93.184.216.34", 8883, "allow").outcome is Outcome.PASS
-    assert nsg.reach([group], "10.0.0.4", 8883, "deny").outcome is Outcome.PASS
-
-
-@pytest.mark.parametrize(
-    "source", ["Internet", "*", "0.0.0.0/0", "128.0.0.0/1", "20.0.0.0/8", "51.4.0.0/16", "2a00::/12"]
-)
-def test_the_world_is_let_in_by_whatever_is_wide(source: str) -> None:
-    group = {"name": "g", "securityRules": [rule("a", 100, "Allow", "22", source)], "defaultSecurityRules": [DENY_ALL]}
-    assert nsg.reach([group], "world", 22, "deny").outcome is Outcome.FAIL
-    narrow = {
-        "name": "g",
-        "securityRules": [rule("a", 100, "Allow", "22", "51.4.7.9/32")],
-        "defaultSecurityRules": [DENY_ALL],
-    }
-    assert nsg.reach([narrow], "world", 22, "deny").outcome is Outcome.PASS
-
-
-def test_a_service_tag_is_not_known_and_subnet_and_nic_must_both_allow() -> None:
-    tag = {"name": "g", "securityRules": [rule("a", 100, "Allow", "22", "AzureCloud")]}
-    assert nsg.reach([tag], WORLD, 22, "deny").outcome is Outcome.UNKNOWN
-    allow = {"name": "subnet", "securityRules": [rule("a", 100, "Allow", "22")]}
-    deny = {"name": "nic", "securityRules": [DENY_ALL]}
-    assert nsg.reach([allow, deny], WORLD, 22, "deny").outcome is Outcome.PASS
-    assert nsg.reach([], WORLD, 22, "allow").outcome is Outcome.PASS

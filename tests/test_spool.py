@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.ingest.delivery import Delivery, message_hash
+from agent.ingest.delivery import Delivery
 from agent.ingest.spool import Spool, SpoolDamagedError, SpoolError, SpoolFullError
+from store.message import message_hash
 
 MIB = 2**20
 

@@ -132,10 +132,12 @@ from tui import (  # noqa: E402
     other_commands,
     rule_commands,
     runbook_commands,
+    smoke_command,
     user_commands,
 )
 
 app.command("doctor")(doctor_command.doctor)
+app.command("smoke")(smoke_command.smoke)
 app.command("devices")(device_commands.devices)
 app.add_typer(device_commands.app, name="device")
 app.add_typer(credential_commands.app, name="credentials")

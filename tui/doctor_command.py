@@ -1,11 +1,12 @@
 """`iot-console doctor`: what is well, and whether the hardening holds. For people, scripts and CI."""
 
 import asyncio
+import sys
 import time
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path as File
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,17 +30,20 @@ from tui.command import (
 from tui.feed import Feed
 from tui.options import state_directory
 from tui.panes.doctor import ORDER, Check, Doctor
-from tui.profile import Profile
+from tui.profile import Profile, ProfileError
 from tui.render import literal
 from tui.tunnel import TunnelError
 from tui.view import Path, PathState, View
 from tui.way import Way
 
 if TYPE_CHECKING:
-    from tui.hardening import Item, Verdict
+    from probes.hardening import Item, Verdict
+    from tui.runbook.desk import Desk
 
-SCHEMA = "iot-console-doctor/2"
-MARKS = {"pass": "ok", "fail": "FAIL", "unknown": "unknown", "waived": "waived"}
+SCHEMA = "iot-console-doctor/3"
+From = Annotated[
+    Literal["console", "agent", ""], typer.Option("--from", help="Look from here only, or from the VM only.")
+]
 
 
 def doctor(
@@ -48,7 +52,11 @@ def doctor(
     live: Annotated[bool, typer.Option("--live", help="Only what agents report anyway: nothing is probed.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="The most important checks, in under 20 s.")] = False,
     only: Annotated[str, typer.Option(help="Ids or their beginnings, as in NET,TLS-01.")] = "",
+    place: From = "",
     junit: Annotated[File | None, typer.Option(help="Write the checks of hardening into a JUnit file.")] = None,
+    azure_commands: Annotated[
+        bool, typer.Option("--azure-commands", help="Print how somebody with the rights saves what Azure says.")
+    ] = False,
     url_file: UrlFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -61,44 +69,69 @@ def doctor(
     """
     wanted = chosen(context, url_file)
     way, profile = way_of(wanted)
-    items = [] if live else _items(only, quick)
+    if azure_commands:
+        _print_azure_commands(profile)
+        return
+    items = [] if live else _items(only, quick, place)
     found = [] if only else examined(way)
     began = time.monotonic()
-    verdicts = _verdicts(wanted, way, profile, items, quiet=as_json) if items else []
+    verdicts = verdicts_of(wanted, way, profile, items, place, quiet=as_json) if items else []
     if junit is not None:
         _write_junit(junit, verdicts, time.monotonic() - began)
     _print(found, verdicts, problems, as_json)
     raise typer.Exit(_exit_code(found, verdicts))
 
 
-def _items(only: str, quick: bool) -> "list[Item]":
-    from tui import hardening
-    from tui.hardening_items import ITEMS
+def _items(only: str, quick: bool, place: str) -> "list[Item]":
+    from probes import hardening
+    from probes.hardening_items import ITEMS
 
     try:
-        return hardening.chosen(ITEMS, only, quick)
+        return hardening.seen_from(hardening.chosen(ITEMS, only, quick), place)
     except ValueError as error:
         fail(f"--only: {error}", USAGE)
 
 
-def _verdicts(wanted: Chosen, way: Way, profile: Profile | None, items: "list[Item]", quiet: bool) -> "list[Verdict]":
-    """Examined, the gravest failure first."""
-    from tui import examine, hardening
+def _print_azure_commands(profile: Profile | None) -> None:
+    from probes import az
+
+    said = profile.azure if profile else {}
+    known = {"rg": said.get("resource_group"), "vm": said.get("vm"), "function": said.get("function")}
+    values = {name: value for name, value in known.items() if value}
+    typer.echo("\n".join(az.commands(said.get("saved", "azure"), values)))
+    typer.echo('# then: [profiles.NAME.azure] saved = "that directory"; it counts for a month', err=True)
+
+
+def desk_of(wanted: Chosen, way: Way, profile: Profile | None) -> "Desk":
     from tui.runbook.desk import PRODUCTION, made
+
+    try:
+        environment = profile.environment if profile else PRODUCTION
+        return made(way, state_directory(), environment, profile, same_console(wanted))
+    except ProfileError as error:
+        fail(str(error), USAGE)
+
+
+def verdicts_of(
+    wanted: Chosen, way: Way, profile: Profile | None, items: "list[Item]", place: str, quiet: bool
+) -> "list[Verdict]":
+    """Examined, the gravest failure first."""
+    from probes import hardening
+    from tui import examine
     from tui.runbook.presence import seated
 
-    desk = made(way, state_directory(), profile.environment if profile else PRODUCTION, profile, same_console(wanted))
+    desk = desk_of(wanted, way, profile)
     done = 0
 
     def tell(_: "Verdict") -> None:
         nonlocal done
         done += 1
-        if not quiet:
+        if not quiet and sys.stderr.isatty():
             typer.echo(f"\r{done} of {len(items)} examined", err=True, nl=done == len(items))
 
     async def work() -> "list[Verdict]":
         async with seated(desk, way, "iot-console doctor"):
-            return await examine.examine(desk, items, _waivers(profile), _today(), tell)
+            return await examine.examine(desk, items, _waivers(profile), _today(), tell, place)
 
     try:
         return hardening.ordered(asyncio.run(work()))
@@ -107,7 +140,7 @@ def _verdicts(wanted: Chosen, way: Way, profile: Profile | None, items: "list[It
 
 
 def _waivers(profile: Profile | None) -> list[Any]:
-    from tui.hardening import Waiver
+    from probes.hardening import Waiver
 
     return [Waiver(one.check, one.reason, one.until) for one in (profile.waivers if profile else ())]
 
@@ -117,7 +150,7 @@ def _today() -> date:
 
 
 def _write_junit(path: File, verdicts: "list[Verdict]", took: float) -> None:
-    from tui.examine import junit
+    from probes.report import junit
 
     try:
         path.write_text(junit(verdicts, took))
@@ -126,37 +159,23 @@ def _write_junit(path: File, verdicts: "list[Verdict]", took: float) -> None:
 
 
 def _print(found: list[Check], verdicts: "list[Verdict]", problems: bool, as_json: bool) -> None:
+    from probes import report
+
     rows = [check for check in found if not problems or check.state is not PartState.OK]
     shown = [verdict for verdict in verdicts if not problems or verdict.state != "pass"]
     if as_json:
-        print_json(
-            {"schema": SCHEMA, "checks": [asdict(check) for check in rows], "hardening": [_row(v) for v in shown]}
-        )
+        hardened = [report.row(verdict) for verdict in shown]
+        print_json({"schema": SCHEMA, "checks": [asdict(check) for check in rows], "hardening": hardened})
         return
     for check in rows:
         fix = f" -> {check.fix}" if check.fix else ""
         typer.echo(f"{check.state:<8} {check.where:<12} {check.what:<22} {literal(check.found)}{fix}")
     for verdict in shown:
-        item = verdict.item
-        typer.echo(
-            f"{MARKS[verdict.state]:<8} {item.id:<8} {item.severity:<9} {item.what}: {literal(verdict.finding.found)}"
-        )
-        if verdict.state == "fail":
-            by = f"; runbook {item.runbook}" if item.runbook else ""
-            typer.echo(f"{'':<9}{item.why} To do: {item.fix}{by}")
-        if verdict.waiver:
-            typer.echo(f"{'':<9}waived: {verdict.waiver}")
-
-
-def _row(verdict: "Verdict") -> dict[str, Any]:
-    item, finding = verdict.item, verdict.finding
-    return {"id": item.id, "severity": item.severity, "what": item.what, "where": item.where, "state": verdict.state,
-            "found": finding.found, "evidence": finding.evidence, "why": item.why, "fix": item.fix,
-            "runbook": item.runbook, "waiver": verdict.waiver}  # fmt: skip
+        typer.echo("\n".join(map(literal, report.lines(verdict))))
 
 
 def _exit_code(found: list[Check], verdicts: "list[Verdict]") -> int:
-    from tui.hardening import exit_code
+    from probes.hardening import exit_code
 
     return FAILED if any(check.state is PartState.CRIT for check in found) else exit_code(verdicts)
 

@@ -25,11 +25,16 @@ ssh = "anna@vm.example.net"   # leave it out to connect directly
 [profiles.prod.broker]        # for checks from this machine
 host = "mqtt.example.net"
 
-[profiles.prod.azure]         # for runbooks that look at Azure
+[profiles.prod.probe]         # for smoke: iot-console device create platform/probe --out ~/.config/iot-console/probe
+device = "platform/probe"
+secret = "~/.config/iot-console/probe"
+
+[profiles.prod.azure]         # for runbooks and the doctor
 resource_group = "iot"
 vm = "iot-vm"
 nsg = "iot-nsg"
 my_ip = "203.0.113.7"
+function = "none"             # or the name of the cloud function, while there is one
 """
 
 
@@ -59,6 +64,17 @@ class BrokerPlace(BaseModel):
     port: int = Field(8883, ge=1, le=65535)
     tls_name: str | None = None
     ca_file: Path | None = None
+
+
+class ProbeDevice(BaseModel):
+    """A device that nothing depends on, for messages that try the way. secret: the file that `device create --out`
+    wrote. topics: what is its own, if that is not tenants/TENANT/devices/DEVICE."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9-]*$")
+    secret: Path
+    topics: str | None = Field(None, pattern=r"^[^+#]+[^+#/]$")
 
 
 class Waived(BaseModel):
@@ -92,6 +108,7 @@ class Profile(BaseModel):
     theme: Literal["auto", "dark", "light", "contrast", "deuteranopia", "mono"] | None = None
     alerts_file: Path | None = None
     broker: BrokerPlace | None = None
+    probe: ProbeDevice | None = None
     azure: dict[str, str] = {}
     contacts: dict[str, str] = {}
     commands: dict[str, tuple[str, ...]] = {}
@@ -173,3 +190,20 @@ def password_file(text: str) -> str:
     if not password:
         raise ProfileError(f"{path} is empty")
     return password
+
+
+def probe_login(path: Path) -> tuple[str, str]:
+    """(user name, password) of a file that `device create --out` wrote. Raises ProfileError."""
+    path = path.expanduser()
+    try:
+        with path.open() as stream:
+            if os.fstat(stream.fileno()).st_mode & 0o077:
+                raise ProfileError(f"{path} can be read by others: chmod 600 {path}")
+            found = dict(line.split(": ", 1) for line in stream.read().splitlines() if ": " in line)
+        return found["username"], found["password"]
+    except KeyError as error:
+        raise ProfileError(
+            f"{path} has no line {error.args[0]}: it is to be what `device create --out` wrote"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(f"{path}: {getattr(error, 'strerror', None) or error}") from None

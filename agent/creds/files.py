@@ -20,12 +20,12 @@ class FileStore:
     """directory: creds.directory, writable for us and readable for the broker."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
 
     def read(self) -> Files | None:
         """What is there now; None when a file is missing or not text. Raises FileError when it may not be read."""
         try:
-            return Files((self._directory / PASSWORD_FILE).read_text(), (self._directory / ACL_FILE).read_text())
+            return Files((self.directory / PASSWORD_FILE).read_text(), (self.directory / ACL_FILE).read_text())
         except (FileNotFoundError, UnicodeDecodeError):
             return None
         except OSError as error:
@@ -45,7 +45,7 @@ class FileStore:
 
     def keep(self, files: Files, generation: int) -> None:
         """Remember a set that was proved good, so that it can be restored without the database."""
-        place = self._directory / HISTORY / f"{generation:012}"
+        place = self.directory / HISTORY / f"{generation:012}"
         try:
             place.mkdir(parents=True, exist_ok=True, mode=0o700)
             for name, text in ((PASSWORD_FILE, files.passwd), (ACL_FILE, files.acl)):
@@ -58,7 +58,7 @@ class FileStore:
 
     def kept(self, before: int | None = None) -> tuple[int, Files] | None:
         """Number and files of the newest set that was proved good; of those older than `before`, if that is given."""
-        for place in sorted((self._directory / HISTORY).glob("*"), reverse=True):
+        for place in sorted((self.directory / HISTORY).glob("*"), reverse=True):
             files = FileStore(place).read()
             if files is not None and (before is None or int(place.name) < before):
                 return int(place.name), files
@@ -66,7 +66,7 @@ class FileStore:
 
     def write(self, name: str, text: str, mode: int = MODE) -> None:
         """Replace one file atomically and durably. Raises OSError."""
-        path = self._directory / name
+        path = self.directory / name
         temporary = path.with_name(f".{name}.new")
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
         with os.fdopen(file, "w") as stream:
@@ -75,7 +75,7 @@ class FileStore:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.rename(path)
-        directory = os.open(self._directory, os.O_RDONLY)
+        directory = os.open(self.directory, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:
@@ -83,7 +83,7 @@ class FileStore:
 
     def _error(self, error: OSError) -> FileError:
         return FileError(
-            f"creds.directory: {error.filename or self._directory}: {error.strerror}; "
+            f"creds.directory: {error.filename or self.directory}: {error.strerror}; "
             "the agent needs to write there, and the broker's group to read"
         )
 

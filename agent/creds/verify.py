@@ -17,6 +17,7 @@ ANSWER_SECONDS = 10.0
 FIRST_FAILURE = 0x80
 PROBE_A, PROBE_B = "_probe/a", "_probe/b"  # topics beside those that the ingest reads
 SET_PREFIX = "_set-"
+PUBLISH, READ = "publish", "read"
 
 
 class Verdict(StrEnum):
@@ -32,8 +33,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
+    """direction: in which the border between tenants is open, PUBLISH or READ; "" otherwise."""
+
     verdict: Verdict
     detail: str
+    direction: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +105,9 @@ async def default_login_works(access: Access) -> bool:
 
 
 class _Wrong(Exception):
-    def __init__(self, verdict: Verdict, detail: str) -> None:
+    def __init__(self, verdict: Verdict, detail: str, direction: str = "") -> None:
         super().__init__(detail)
-        self.finding = Finding(verdict, detail)
+        self.finding = Finding(verdict, detail, direction)
 
 
 async def _in_force(access: Access, probes: Probes, wait: float) -> None:
@@ -146,7 +150,7 @@ async def _boundaries(access: Access, probes: Probes) -> Finding:
         await a.ping()  # the broker answers in order: what it wanted to send to a is here now
         leaked = [t for t, _ in _drain(a) if not t.startswith(f"tenants/{PROBE_A}/")]
         if leaked:
-            return Finding(Verdict.OPEN, f"a device receives the messages of another one: {leaked[0]}")
+            return Finding(Verdict.OPEN, f"a device receives the messages of another one: {leaked[0]}", READ)
         if (topic, payload) != (f"tenants/{PROBE_B}/y", token):
             return Finding(Verdict.OPEN, f"somebody else published to {topic}")
     return Finding(Verdict.GOOD, "in force; other tenants' topics are denied")
@@ -155,7 +159,7 @@ async def _boundaries(access: Access, probes: Probes) -> Finding:
 async def _must_be_denied(client: MqttClient, topic: str) -> None:
     code = await client.publish(topic, b"{}")
     if code != DENIED:
-        raise _Wrong(Verdict.OPEN, f"a device may publish to {topic} (code {code:#04x})")
+        raise _Wrong(Verdict.OPEN, f"a device may publish to {topic} (code {code:#04x})", PUBLISH)
 
 
 def _drain(client: MqttClient) -> Iterator[tuple[str, bytes]]:

@@ -11,9 +11,10 @@ from functools import lru_cache
 
 import orjson
 
-from agent.ingest.delivery import Delivery, message_hash
+from agent.ingest.delivery import Delivery
 from agent.ingest.topics import Route
 from store.directory import Place
+from store.message import message_hash
 from store.telemetry import Reading
 
 DAY = 86_400

@@ -1,6 +1,5 @@
 """One message as the broker delivered it."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -35,9 +34,3 @@ class Delivery(NamedTuple):
 def total_size(deliveries: Sequence[Delivery]) -> int:
     """Sum of their sizes; spelled out, because it is asked for every message twice."""
     return sum([len(d[1]) + len(d[0]) for d in deliveries])
-
-
-def message_hash(topic: str, payload: bytes) -> int:
-    """blake2b-64 of topic, NUL, payload, as a signed 64-bit integer. No topic holds a NUL, so parts cannot shift."""
-    digest = hashlib.blake2b(topic.encode() + b"\0" + payload, digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)

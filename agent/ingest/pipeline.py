@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import structlog
 
 from agent.ingest.accounting import Accounting
-from agent.ingest.delivery import Delivery, message_hash
+from agent.ingest.delivery import Delivery
 from agent.ingest.inbox import Inbox
 from agent.ingest.latency import Latency
 from agent.ingest.spool import Spool, SpoolDamagedError, SpoolFullError
 from agent.ingest.writer import Outcome, Writer
 from store.deadline import within
 from store.errors import Misconfigured, StoreError, TooSlow
+from store.message import message_hash
 
 log = structlog.get_logger()
 FIRST_DELAY = 0.5

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
-from agent.ingest.delivery import Delivery, message_hash
+from agent.ingest.delivery import Delivery
+from store.message import message_hash
 
 Args = TypeVarTuple("Args")
 Result = TypeVar("Result")

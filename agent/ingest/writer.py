@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from agent.ingest.decode import Limits, Reason, Refusal, claimed_bucket, decode, moment
-from agent.ingest.delivery import Delivery, message_hash
+from agent.ingest.delivery import Delivery
 from agent.ingest.places import Places
 from agent.ingest.topics import Route, TopicTemplate, matches
 from store import dead_letters, partitions, telemetry
@@ -16,6 +16,7 @@ from store.db import Db
 from store.dead_letters import DeadLetter
 from store.directory import Place
 from store.errors import NoPartition, Rejected
+from store.message import message_hash
 from store.telemetry import Reading, Refused
 
 log = structlog.get_logger()

@@ -8,8 +8,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from probes import catalogue
+from probes.az import Az
+from probes.broker import BrokerLogin
 from probes.catalogue import Listener, World
+from probes.finding import Finding
 from probes.redact import Redactor
+from probes.tls import verifying_context
 from store import alert_views, members, runs
 from store.alert_views import EpisodeRow
 from store.db import Db
@@ -18,18 +23,20 @@ from store.errors import StoreError
 from store.members import PLATFORM, Role
 from store.target import Target
 from tui import library
-from tui.profile import Profile
+from tui.profile import Profile, probe_login
 from tui.runbook import keeping
 from tui.runbook.conduct import AGENT, SYNC_SECONDS, Conductor
 from tui.runbook.fill import Config, Filled, known
 from tui.runbook.journal import Journal, Kept
 from tui.runbook.keeping import Cause
+from tui.runbook.model import Probe as Asked
 from tui.runbook.parse import Runbook, RunbookError, parse
-from tui.runbook.perform import Hands
+from tui.runbook.perform import Hands, Place
 from tui.runbook.run import folded
 from tui.way import Way
 
 PRODUCTION = "PROD"
+PROVOKE_SECONDS = 20.0
 EXERCISE = ("DEMO", "TEST", "STAGING", "DEV", "LAB")  # environments that a drill may change
 
 
@@ -62,6 +69,8 @@ class Desk:
     config: Config = field(default_factory=dict)
     listener: Listener | None = None
     ssh: tuple[str, ...] = ()
+    azure: Az = field(default_factory=Az)
+    probe: catalogue.Probe | None = None
     db: Callable[[], Db | None] = nowhere
 
     def __post_init__(self) -> None:
@@ -76,7 +85,15 @@ class Desk:
         return self.target.user
 
     def world(self) -> World:
-        return World(self.db(), self.target, self.listener, self.ssh, self.state_dir, turn=self._turn)
+        return World(
+            self.db(), self.target, self.listener, self.ssh, self.state_dir, turn=self._turn, azure=self.azure,
+            probe=self.probe, provoke=self._provoke,
+        )  # fmt: skip
+
+    async def _provoke(self) -> Finding:
+        """The agent's canary publishes, for another tenant than a probe of ours."""
+        found = await self.hands().look([Asked(check="canary.send")], "agent", PROVOKE_SECONDS, {}, Place("", "smoke"))
+        return next(iter(found.values()))
 
     def needs(self, book: Runbook, labels: Mapping[str, str], given: Mapping[str, str]) -> Filled:
         """Values of a runbook's variables, and those that a person has to give."""
@@ -185,8 +202,23 @@ def made(way: Way, state_dir: Path, environment: str, profile: Profile | None, c
     if place is not None:
         ca_file = place.ca_file.expanduser() if place.ca_file else None
         listener = Listener(place.host, place.port, place.tls_name or place.host, ca_file)
+    saved = profile.azure.get("saved")
+    azure = Az(Path(saved).expanduser() if saved else None)
     ssh = (*(("-F", str(way.ssh_config)) if way.ssh_config else ()), way.ssh) if way.ssh else ()
-    return Desk(way.target, state_dir, environment, {**profile.values(), "console": console}, listener, ssh)
+    config = {**profile.values(), "console": console}
+    return Desk(way.target, state_dir, environment, config, listener, ssh, azure, _probe(profile, listener))
+
+
+def _probe(profile: Profile, listener: Listener | None) -> catalogue.Probe | None:
+    """Raises ProfileError when its file cannot be used."""
+    found = profile.probe
+    if found is None or listener is None:
+        return None
+    username, password = probe_login(found.secret)
+    tls = verifying_context(listener.ca_file, listener.name)
+    tenant, _, device = found.device.partition("/")
+    root = found.topics or f"tenants/{tenant}/devices/{device}"
+    return catalogue.Probe(tenant, device, BrokerLogin(listener.host, listener.port, tls, username, password), root)
 
 
 def agent_of(alert: EpisodeRow | None) -> dict[str, str]:

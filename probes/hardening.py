@@ -14,7 +14,8 @@ SEVERITIES = ("critical", "high", "medium", "low")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """check: of the catalogue. where: console or agent. needs: arguments that the profile gives.
+    """check: of the catalogue. where: console, agent, or either of them. needs: arguments that the profile gives;
+    wants: those that it may give instead of ours.
 
     why: in a sentence; fix: exactly what to do; runbook: what leads through it, or "".
     """
@@ -29,6 +30,7 @@ class Item:
     where: str = "console"
     arguments: Mapping[str, str | int | float] = field(default_factory=dict)
     needs: Mapping[str, str] = field(default_factory=dict)
+    wants: Mapping[str, str] = field(default_factory=dict)
     quick: bool = False
 
 
@@ -62,6 +64,11 @@ def chosen(items: Sequence[Item], only: str, quick: bool) -> list[Item]:
             raise ValueError(f"there is no check {part}: {', '.join(item.id for item in items)}")
     fits = [item for item in items if not wanted or any(item.id.startswith(part) for part in wanted)]
     return [item for item in fits if item.quick or not quick]
+
+
+def seen_from(items: Sequence[Item], place: str) -> list[Item]:
+    """Those that show from a place, console or agent; "": all."""
+    return [item for item in items if not place or item.where in (place, "either")]
 
 
 def judged(item: Item, finding: Finding, waivers: list[Waiver], today: date) -> Verdict:

@@ -1,0 +1,290 @@
+"""What an agent answers when it is asked to look: a fixed table of names, on top of the catalogue's own checks."""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from agent import broker_files, hardening, machine, secrecy
+from agent.action_settings import ActionSettings
+from agent.canary import Canary
+from agent.creds import lint, verify
+from agent.creds.files import FileStore
+from agent.creds.render import ACL_FILE, PASSWORD_FILE
+from agent.creds.verify import Verdict
+from probes import catalogue, program
+from probes.catalogue import Argument, Probe, World
+from probes.certificates import CertificateError, from_files
+from probes.finding import Finding, Outcome, failed, judged, passed, unknown
+from probes.mosquitto_conf import Configuration
+from probes.program import NotEndedError, NotStartedError
+from probes.redact import Redactor
+from probes.tls import verifying_context
+from store import brokers
+
+LOOK_SECONDS = 15.0
+MOST_LINES, LINES = 200, 40
+SERVICES = ("broker", "agent")
+SAVED = "doctor.json"  # what root has seen, in the state directory
+SAVED_HOURS = 26.0
+NOT_MANAGED = "this agent does not manage the broker's credentials: creds.enabled"
+Look = Callable[[Mapping[str, Argument]], Awaitable[Finding]]
+
+
+class ArgumentError(ValueError):
+    """It cannot be done with these arguments, and nothing was begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What is looked with. files, proved and canary: None where the agent has none. secrets: that it holds now;
+    private: files and directories that only it may read; probe: its own device."""
+
+    world: World
+    settings: ActionSettings
+    files: FileStore | None
+    redact: Redactor
+    secrets: Callable[[], Sequence[str]]
+    private: list[Path]
+    probe: Callable[[], Probe | None]
+    proved: Callable[[], Awaitable[verify.Finding]] | None = None
+    canary: Canary | None = None
+
+
+class Looks:
+    """ask() answers with a finding; what it raises is a mistake of the one who asks."""
+
+    def __init__(self, sight: Sight) -> None:
+        self._sight = sight
+        settings = sight.settings
+        self._table: dict[str, Look] = {
+            "service.active": self._service,
+            "broker.files": self._broker_files,
+            "broker.files_private": lambda _: asyncio.to_thread(self._files_private),
+            "broker.acl_narrow": lambda _: asyncio.to_thread(self._acl_narrow),
+            "broker.limits": lambda _: self._configured(broker_files.limits),
+            "broker.persistent": lambda _: self._configured(broker_files.persistent),
+            "broker.reload_safe": self._reload_safe,
+            "broker.current": lambda _: broker_files.current(),
+            "rollback.kept": lambda _: asyncio.to_thread(self._kept),
+            "journal.tail": self._tail,
+            "creds.enforced": self._enforced,
+            "smoke.publish_denied": self._publish_denied,
+            "smoke.read_denied": self._read_denied,
+            "canary.send": self._canary,
+            "net.listening": self._listening,
+            "tls.served_file": self._served_file,
+            "tls.renewal": lambda _: machine.renewal(settings),
+            "tls.no_insecure": lambda _: asyncio.to_thread(secrecy.no_insecure, settings.script_directories),
+            "key.private": lambda _: asyncio.to_thread(self._key),
+            "secrets.private": lambda _: asyncio.to_thread(
+                hardening.private, sight.private, hardening.GROUP_AND_OTHERS
+            ),
+            "secrets.unseen": self._unseen,
+            "secrets.no_argument": lambda _: asyncio.to_thread(secrecy.no_argument, sight.secrets()),
+            "agent.unprivileged": lambda _: asyncio.to_thread(hardening.unprivileged, sight.world.state_dir),
+            "unit.sandbox": lambda _: machine.sandbox(settings),
+            "ssh.hardened": lambda _: machine.ssh(settings),
+            "updates.automatic": lambda _: machine.updates(),
+        }
+
+    async def ask(self, name: str, args: Mapping[str, Argument]) -> Finding:
+        """From the table, or from the catalogue. What this process may not see, root may have seen lately."""
+        own = self._table.get(name)
+        if own is None:
+            return await self._of_catalogue(name, args)
+        found = await own(args)
+        if found.outcome is Outcome.UNKNOWN:
+            return saved(self._sight.world.state_dir, name, time.time()) or found
+        return found
+
+    async def _of_catalogue(self, name: str, args: Mapping[str, Argument]) -> Finding:
+        return await catalogue.ask(replace(self._sight.world, probe=self._sight.probe()), name, args)
+
+    async def broker_files(self) -> Finding:
+        """Whether the broker could start with what it has."""
+        return await self._broker_files({})
+
+    async def _service(self, _: Mapping[str, Argument]) -> Finding:
+        code, said = await run(self._sight.settings.status_command, LOOK_SECONDS)
+        if code is None:
+            return unknown(f"actions.status_command: {said}")
+        last = (self._sight.redact(said).strip().splitlines() or [f"exit code {code}"])[-1]
+        return judged(code == 0, last[:200])
+
+    # -- the broker's files
+
+    async def _broker_files(self, _: Mapping[str, Argument]) -> Finding:
+        sight, said = self._sight, []
+        if sight.files is not None:
+            files = await asyncio.to_thread(sight.files.read)
+            if files is None:
+                return failed("the password file or the ACL file is missing or no text")
+            faults = lint.problems(files)
+            if faults:
+                return failed(f"the broker must not load these files: {faults[0]}", "\n".join(faults[:50]))
+            said.append("passwords and ACL are well formed")
+            _code, said_there = await run(sight.settings.broker_log_command, LOOK_SECONDS)
+            damaged = broker_files.damaged_since_reload(said_there)
+            if damaged:
+                return failed(f"the broker could not read them when it loaded them last: {damaged}")
+        certificate, key, place = sight.settings.broker_certificate, sight.settings.broker_key, sight.world.listener
+        if certificate is not None and key is not None and place is not None:
+            tls = verifying_context(place.ca_file, place.name)
+            try:
+                served = await asyncio.to_thread(from_files, certificate, key, tls, place.name)
+            except CertificateError as error:
+                return failed(str(error))
+            said.append(f"certificate and key fit, {served.days_left():.0f} days left")
+        return passed("; ".join(said)) if said else unknown("creds.enabled and actions.broker_certificate are not set")
+
+    def _files_private(self) -> Finding:
+        files = self._sight.files
+        if files is None:
+            return unknown(NOT_MANAGED)
+        seen = broker_files.files_private([files.directory / name for name in (PASSWORD_FILE, ACL_FILE)])
+        found = files.read()
+        plain = [fault for fault in lint.problems(found) if "USER:HASH" in fault] if found else []
+        return failed(plain[0]) if plain else seen
+
+    def _acl_narrow(self) -> Finding:
+        files = self._sight.files
+        found = files.read() if files else None
+        if found is None:
+            return unknown(NOT_MANAGED if files is None else "there is no ACL file")
+        wide = [fault for fault in lint.problems(found) if fault.startswith("acl")]
+        rules = sum(line.startswith(("topic", "pattern")) for line in found.acl.splitlines())
+        return failed(wide[0], "\n".join(wide[:50])) if wide else passed(f"{rules} rights, all within their own tenant")
+
+    async def _configured(self, judge: Callable[[Configuration], Finding]) -> Finding:
+        path = self._sight.settings.broker_config
+        try:
+            return judge(await asyncio.to_thread(broker_files.configuration, path))
+        except (OSError, ValueError) as error:
+            return unknown(f"actions.broker_config: {path}: {getattr(error, 'strerror', None) or error}")
+
+    async def _reload_safe(self, _: Mapping[str, Argument]) -> Finding:
+        rows = await brokers.all_brokers(catalogue.database(self._sight.world))
+        version = next((row.broker.version for row in rows if row.broker.version), "")
+        return await self._configured(lambda found: broker_files.reload_safe(found, version or ""))
+
+    def _kept(self) -> Finding:
+        files = self._sight.files
+        return unknown(NOT_MANAGED) if files is None else broker_files.kept(files)
+
+    # -- logs and secrets
+
+    async def _tail(self, args: Mapping[str, Argument]) -> Finding:
+        service = str(args["service"])
+        if service not in SERVICES:
+            raise ArgumentError(f"service is one of {', '.join(SERVICES)}")
+        lines = max(1, min(MOST_LINES, number(args.get("lines", LINES))))
+        settings = self._sight.settings
+        command = settings.broker_log_command if service == "broker" else settings.agent_log_command
+        code, said = await run(command, LOOK_SECONDS)
+        if code != 0:
+            return unknown(f"actions.{service}_log_command: {self._sight.redact(said).strip()[-200:]}")
+        found = said.splitlines()[-lines:]
+        return passed(f"the last {len(found)} lines", "\n".join(found))
+
+    async def _unseen(self, _: Mapping[str, Argument]) -> Finding:
+        settings = self._sight.settings
+        code, said = await run(settings.long_log_command, LOOK_SECONDS)
+        if code != 0:
+            return unknown(f"actions.long_log_command: {self._sight.redact(said).strip()[-200:]}")
+        files = [*secrecy.histories(), *secrecy.scripts(settings.script_directories)]
+        return await asyncio.to_thread(secrecy.unseen, self._sight.secrets(), said, files)
+
+    # -- tenants, messages
+
+    async def _enforced(self, _: Mapping[str, Argument]) -> Finding:
+        proved = self._sight.proved
+        if proved is None:
+            return unknown(NOT_MANAGED)
+        found = await proved()
+        if found.verdict is Verdict.AWAY:
+            return unknown(found.detail)
+        return judged(found.verdict is Verdict.GOOD, found.detail)
+
+    async def _publish_denied(self, args: Mapping[str, Argument]) -> Finding:
+        return await self._boundary("smoke.publish_denied", verify.READ)
+
+    async def _read_denied(self, args: Mapping[str, Argument]) -> Finding:
+        return await self._boundary("smoke.read_denied", verify.PUBLISH)
+
+    async def _boundary(self, name: str, other: str) -> Finding:
+        """One direction of the border between tenants; a leak in the other one is told there."""
+        proved = self._sight.proved
+        if proved is None:
+            return await self._of_catalogue(name, {})
+        found = await proved()
+        if found.verdict is not Verdict.OPEN:
+            return judged(True, found.detail) if found.verdict is Verdict.GOOD else unknown(found.detail)
+        if found.direction != other:
+            return failed(found.detail)
+        return passed("denied") if other == verify.READ else unknown(f"not tried: {found.detail}")
+
+    async def _canary(self, _: Mapping[str, Argument]) -> Finding:
+        canary = self._sight.canary
+        if canary is None:
+            return unknown("the agent sends none: canary.password is not set")
+        await canary.round()
+        health = canary.health
+        if health.error:
+            return failed(health.error)
+        return passed(f"there and back in {health.round_trip_ms or 0:.0f} ms")
+
+    # -- machine
+
+    async def _listening(self, args: Mapping[str, Argument]) -> Finding:
+        allowed = {int(port) for port in str(args.get("allowed", "22,8883")).split(",")}
+        return await asyncio.to_thread(hardening.listening, allowed)
+
+    async def _served_file(self, _: Mapping[str, Argument]) -> Finding:
+        place = self._sight.world.listener
+        assert place is not None
+        return await hardening.served_file(place, self._sight.settings.broker_certificate)
+
+    def _key(self) -> Finding:
+        key = self._sight.settings.broker_key
+        return hardening.private([key] if key else [], hardening.OTHERS)
+
+
+def private_paths(state_dir: Path, environment: Mapping[str, str] = os.environ) -> list[Path]:
+    """Where the agent's own logins and spool are, and what systemd gave it."""
+    credentials = environment.get("CREDENTIALS_DIRECTORY")
+    given = sorted(Path(credentials).iterdir()) if credentials else []
+    return [state_dir, *(path for path in given if path.is_file())]
+
+
+def saved(state_dir: Path, name: str, now: float) -> Finding | None:
+    """What `iot-agent doctor --save` found, when it is of today."""
+    try:
+        kept = json.loads((state_dir / SAVED).read_text())
+        hours = (now - float(kept["at"])) / 3600
+        one = kept["found"].get(name)
+        if one is None or not 0 <= hours <= SAVED_HOURS:
+            return None
+        return Finding(Outcome(one["outcome"]), f"{one['found']} (as root, {hours:.0f} h ago)", one["evidence"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def number(value: Argument) -> int:
+    """Raises ArgumentError."""
+    try:
+        return int(float(value))
+    except ValueError:
+        raise ArgumentError(f"{value!r} is no number") from None
+
+
+async def run(command: Sequence[str], seconds: float) -> tuple[int | None, str]:
+    """(exit code, what it printed); no exit code when it could not be run or did not end."""
+    try:
+        ended = await program.run(command, seconds, merged=True)
+    except (NotStartedError, NotEndedError) as error:
+        return None, str(error)
+    return ended.code, ended.printed
