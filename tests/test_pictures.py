@@ -3,11 +3,15 @@
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 
+from probes.finding import Finding, Outcome
+from probes.hardening import Waiver, judged
+from probes.hardening_items import ITEMS
 from store.agents import Part, PartState
 from store.alert_views import AlertingHealth
 from store.db import Db
@@ -33,7 +37,7 @@ from tests.screens import (
 from tui.bar import Flash
 from tui.effects import Done, Say, Secret, Write
 from tui.options import Options
-from tui.panes import alerts, devices, overview, users
+from tui.panes import alerts, devices, doctor, overview, users
 from tui.render import width
 from tui.view import Metric, PathState, View
 from tui.view import Path as Way
@@ -157,6 +161,25 @@ async def broken(app: Still, pilot: "Pilot[str]") -> None:
     app.draw()
 
 
+async def hardened(app: Still, pilot: "Pilot[str]") -> None:
+    """After a look: one thing is open, one could not be asked, one is known."""
+    pane = app.panes["doctor"]
+    assert isinstance(pane, doctor.Doctor)
+    await pressing("7", "tab")(app, pilot)
+    for item in ITEMS:
+        finding = Finding(Outcome.PASS, "as it should be")
+        if item.id == "NET-01":
+            finding = Finding(Outcome.FAIL, "8.8.8.8 to 22: iot-nsg: allow by rule default-allow-ssh")
+        if item.id == "TLS-07":
+            finding = Finding(Outcome.UNKNOWN, "actions.renewal_command: systemctl: No such file or directory")
+        if item.id == "AZ-05":
+            finding = Finding(Outcome.FAIL, "no snapshot")
+        waivers = [Waiver("AZ-05", "snapshots begin with the new disk", date(2026, 12, 31))]
+        pane._found(judged(item, finding, waivers, date(2026, 11, 23)))
+    app.draw()
+    await pilot.press("home")
+
+
 async def lost_doctor(app: Still, pilot: "Pilot[str]") -> None:
     app.view = replace(app.view, snapshot=OLD, path=LOST)
     await pilot.press("7")
@@ -216,6 +239,8 @@ STATES: dict[str, Steps] = {
     "users-disable": typing("6", "D", "ann"),
     "doctor": pressing("7"),
     "doctor-lost": lost_doctor,
+    "doctor-hardening": hardened,
+    "doctor-untried": pressing("7", "tab"),
     "help": pressing("2", "question_mark"),
     "messages": said,
     "command": typing("2", "colon", "rot"),

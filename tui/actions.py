@@ -48,6 +48,7 @@ DEVICES, GENERATIONS = "devices/devices", "devices/generations"
 FIRING, ENDED, SILENCES = "alerts/firing", "alerts/ended", "alerts/silences"
 RULES, PEOPLE = "rules/rules", "users/people"
 RUNBOOKS, RUNS, RUN = "runbooks/runbooks", "runbooks/runs", "runbooks/run"
+CHECKS, HARDENING = "doctor/checks", "doctor/hardening"
 SEVERAL = (
     NOW,
     LETTERS,
@@ -61,8 +62,10 @@ SEVERAL = (
     RUNBOOKS,
     RUNS,
     RUN,
+    CHECKS,
+    HARDENING,
 )
-LISTS = (*(place for place in SEVERAL if place != RUN), RULES, PEOPLE, "doctor/checks")
+LISTS = (*(place for place in SEVERAL if place != RUN), RULES, PEOPLE)
 OPERATOR, OWNER = Role.OPERATOR, Role.OWNER
 
 OF_PLACES = (
@@ -70,7 +73,8 @@ OF_PLACES = (
     Action("acknowledge", ("a",), "ack", "say that you take care of it: reminders stop", (NOW, FIRING), OPERATOR),
     Action("comment", ("c",), "comment", "acknowledge, and say what you do about it", (FIRING,), OPERATOR, "TEXT"),
     Action("silence", ("s",), "silence", "mute what is known, for a time", (FIRING,), OPERATOR, "2h REASON"),
-    Action("runbook", ("b",), "runbook", "what to do about it", (NOW, FIRING, ENDED, RULES)),
+    Action("runbook", ("b",), "runbook", "what to do about it", (NOW, FIRING, ENDED, RULES, CHECKS, HARDENING)),
+    Action("examine", ("e",), "examine", "try them now, all or the marked ones", (HARDENING,), None, "quick or IDS"),
     Action("history", ("h",), "history", "earlier alerts of this name", (FIRING, ENDED)),
     Action("ingest_again", ("i",), "take again", "have an agent take the message again; mend its cause first",
            (LETTERS,), OPERATOR),

@@ -30,7 +30,7 @@ from tui.command import (
 from tui.feed import Feed
 from tui.options import state_directory
 from tui.panes.doctor import ORDER, Check, Doctor
-from tui.profile import Profile, ProfileError
+from tui.profile import Profile, ProfileError, probe_login
 from tui.render import literal
 from tui.tunnel import TunnelError
 from tui.view import Path, PathState, View
@@ -106,10 +106,12 @@ def desk_of(wanted: Chosen, way: Way, profile: Profile | None) -> "Desk":
     from tui.runbook.desk import PRODUCTION, made
 
     try:
-        environment = profile.environment if profile else PRODUCTION
-        return made(way, state_directory(), environment, profile, same_console(wanted))
+        if profile is not None and profile.probe is not None:
+            probe_login(profile.probe.secret)
     except ProfileError as error:
         fail(str(error), USAGE)
+    environment = profile.environment if profile else PRODUCTION
+    return made(way, state_directory(), environment, profile, same_console(wanted))
 
 
 def verdicts_of(

@@ -1,17 +1,28 @@
 """Doctor: what is well and what is not, worst first, with what to do about it."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from probes.hardening import Item, Verdict
+from probes.hardening_items import ITEMS
 from sql import Migration
 from store import migrate
 from store.agents import PartState
 from store.db import Db
+from tui.effects import Done, Effect, Go, Say, Work
+from tui.panes import hardening
+from tui.panes.hardening import Tried
 from tui.panes.pane import Pane, facts
+from tui.profile import Profile
 from tui.render import Line, Span, age, glyph, literal, size
 from tui.table import Column, Table
 from tui.view import AGENT_SILENT_SECONDS, PathState, View
+
+if TYPE_CHECKING:
+    from tui.runbook.desk import Desk
 
 ORDER = (PartState.CRIT, PartState.WARN, PartState.UNKNOWN, PartState.OFF, PartState.OK)
 FIXES = {  # the runbook for a part of the agent that is not well
@@ -53,16 +64,28 @@ COLUMNS = (
 
 
 class Doctor(Pane):
-    """What the console itself can tell. wanted: the migrations this version knows."""
+    """What the console itself can tell, and what it finds when it tries. wanted: the migrations this version knows.
+
+    desk: makes the place from which is tried; it may raise ProfileError. Without it there is only what one sees.
+    """
 
     name = "doctor"
     noun = "checks"
-    views = ("checks",)
+    views = ("checks", "hardening")
     below = True
     seconds: ClassVar[float] = 5.0
 
-    def __init__(self, wanted: tuple[Migration, ...]) -> None:
+    def __init__(
+        self,
+        wanted: tuple[Migration, ...],
+        desk: "Callable[[], Desk] | None" = None,
+        profile: Profile | None = None,
+    ) -> None:
         super().__init__()
+        self._desk = desk
+        self._profile = profile
+        self._hardening = hardening.table()
+        self._tried = {item.id: Tried(item) for item in ITEMS}
         self._table: Table[Check] = Table(COLUMNS, lambda row: f"{row.where} {row.what}")
         self._wanted = wanted
         self._missing: list[str] | None = None
@@ -70,7 +93,7 @@ class Doctor(Pane):
 
     @property
     def table(self) -> Table[Any]:
-        return self._table
+        return self._table if self.view == "checks" else self._hardening
 
     async def load(self, db: Db) -> list[str]:
         return [f"{m.number:04} {m.name}" for m in await migrate.pending(db, self._wanted)]
@@ -81,6 +104,7 @@ class Doctor(Pane):
     def draw(self, view: View, cells: int, rows: int) -> list[Line]:
         checks = sorted(self.checks(view), key=lambda check: ORDER.index(check.state))
         self._table.put(checks, view.now)
+        self._hardening.put(sorted(self._tried.values(), key=lambda row: row.rank), view.now)
         if not self._begun and view.snapshot is not None:
             self._begun = True
             self._table.edge(last=False)  # the worst one, once there is something to judge
@@ -91,15 +115,55 @@ class Doctor(Pane):
         return False
 
     def summary(self, view: View) -> str:
+        if self.view == "hardening":
+            states = [row.state or "not tried" for row in self._tried.values()]
+            words = [f"{states.count(one)} {one}" for one in ("fail", "unknown", "waived", "pass", "not tried")]
+            return " · ".join(word for word in words if not word.startswith("0 "))
         counts = [(state, sum(row.state is state for row in self._table.shown)) for state in ORDER]
         return " · ".join(f"{count} {state}" for state, count in counts if count)
 
     def detail(self, view: View, cells: int) -> tuple[str, list[Line]]:
+        if self.view == "hardening":
+            tried = self._hardening.current
+            return ("", []) if tried is None else hardening.detail(tried, cells)
         row = self._table.current
         if row is None:
             return "", []
         pairs = [("found", literal(row.found)), ("expected", row.expected), ("to do", row.fix or "nothing")]
         return f"{row.where}: {row.what}", facts(pairs, cells)
+
+    def do_examine(self, argument: str, view: View) -> Effect:
+        """All of them, or those that were marked; `:examine quick`, `:examine TLS,MQ-03`."""
+        from probes.hardening import chosen
+
+        if self._desk is None:
+            return Say("there is no place to look from here: iot-console doctor", "warn")
+        only = "" if argument == "quick" else argument
+        items = chosen(ITEMS, only, argument == "quick")
+        marked = {row.item.id for row in self._hardening.chosen} if not argument and self._hardening.marked else set()
+        wanted = [item for item in items if not marked or item.id in marked]
+        return Work(f"examining {len(wanted)} checks", lambda: self._examine(wanted))
+
+    async def _examine(self, items: "list[Item]") -> Done:
+        from probes.hardening import Waiver
+        from tui.examine import examine
+
+        assert self._desk is not None
+        waivers = [Waiver(one.check, one.reason, one.until) for one in (self._profile.waivers if self._profile else ())]
+        verdicts = await examine(self._desk(), items, waivers, datetime.now(UTC).date(), self._found)
+        wrong = sum(verdict.state == "fail" for verdict in verdicts)
+        return Done(f"{len(verdicts)} examined: {f'{wrong} fail' if wrong else 'none fails'}")
+
+    def _found(self, verdict: Verdict) -> None:
+        self._tried[verdict.item.id] = Tried(verdict.item, verdict)
+
+    def do_runbook(self, argument: str, view: View) -> Effect:
+        name = ""
+        if self.view == "hardening" and self._hardening.current is not None:
+            name = self._hardening.current.item.runbook
+        elif self._table.current is not None:
+            name = self._table.current.fix.removeprefix("runbook ") if "runbook " in self._table.current.fix else ""
+        return Go("runbooks", "runbooks", name) if name else Say("there is no runbook for it", "warn")
 
     def checks(self, view: View) -> list[Check]:
         """In no order. What cannot be known now is unknown, never ok."""

@@ -47,7 +47,7 @@ class Panes(dict[str, Pane]):
             case "rules":
                 pane = module.Rules(options.alerts_file, options.runbook_names)
             case "doctor":
-                pane = module.Doctor(import_module("sql").migrations())
+                pane = module.Doctor(import_module("sql").migrations(), self._desk, options.profile)
             case _:
                 pane = getattr(module, name.capitalize())()
         assert isinstance(pane, Pane)

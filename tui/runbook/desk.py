@@ -23,7 +23,7 @@ from store.errors import StoreError
 from store.members import PLATFORM, Role
 from store.target import Target
 from tui import library
-from tui.profile import Profile, probe_login
+from tui.profile import Profile, ProfileError, probe_login
 from tui.runbook import keeping
 from tui.runbook.conduct import AGENT, SYNC_SECONDS, Conductor
 from tui.runbook.fill import Config, Filled, known
@@ -210,11 +210,14 @@ def made(way: Way, state_dir: Path, environment: str, profile: Profile | None, c
 
 
 def _probe(profile: Profile, listener: Listener | None) -> catalogue.Probe | None:
-    """Raises ProfileError when its file cannot be used."""
+    """None also when its file cannot be used: commands that need it have said so before."""
     found = profile.probe
     if found is None or listener is None:
         return None
-    username, password = probe_login(found.secret)
+    try:
+        username, password = probe_login(found.secret)
+    except ProfileError:
+        return None
     tls = verifying_context(listener.ca_file, listener.name)
     tenant, _, device = found.device.partition("/")
     root = found.topics or f"tenants/{tenant}/devices/{device}"
