@@ -53,7 +53,7 @@ def main() -> None:
 
 def _add_commands() -> None:
     """Commands from other modules, last, so that help lists them last."""
-    from agent import broker_cli, cloud_cli, doctor_cli, drill_cli, rules_cli, rules_edit
+    from agent import broker_cli, cloud_cli, doctor_cli, drill_cli, rules_cli, rules_edit, setup_cli, upgrade_cli
     from agent.simulate import cli as simulate_cli
 
     rules_cli.app.command("edit")(rules_edit.edit)
@@ -62,6 +62,10 @@ def _add_commands() -> None:
     app.add_typer(broker_cli.certs, name="certs")
     app.add_typer(rules_cli.app, name="rules")
     app.command("doctor")(doctor_cli.doctor)
+    app.command("install")(setup_cli.install)
+    app.command("upgrade")(upgrade_cli.upgrade)
+    app.command("rollback")(upgrade_cli.rollback)
+    app.command("uninstall")(setup_cli.uninstall)
     app.command("cloud")(cloud_cli.cloud)
     app.command("drill")(drill_cli.drill)
     app.command("simulate")(simulate_cli.simulate)

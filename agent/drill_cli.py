@@ -30,7 +30,8 @@ def drill(
         from stack.process import StackError
     except ImportError as error:
         typer.echo(
-            f"iot-agent: drills need the local stack ({error}): run them from a checkout, after `make venv`", err=True
+            f"iot-agent: drills need the local stack ({error}): pip install 'iot-console[lab]'",
+            err=True,
         )
         raise typer.Exit(USAGE) from error
     if name is None:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import psutil
 
+from probes.shipped import shipped
 from stack.certificates import SERVER_NAME, Authority
 from stack.process import Child, StackError, first_user, give
 from store.mosquitto import SALT_BYTES, password_hash
 
-DEPLOY = Path(__file__).parent.parent / "deploy"
+DEPLOY = shipped("deploy")
 START_SECONDS = 15.0
 INGEST_USER = "_ingest"
 CANARY_USER = "platform/devices/canary"

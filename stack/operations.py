@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from probes.shipped import shipped
 from stack.local import LocalAgent, LocalStack
 from stack.process import StackError
 from stack.remote import Deed, command
 from store.target import parse_target
 
 PROFILE = "demo"
-DEPLOY = Path(__file__).parent.parent / "deploy"
+DEPLOY = shipped("deploy")
 DISTRIBUTIONS_UNIT = Path("/lib/systemd/system/mosquitto.service")
 
 
