@@ -76,6 +76,10 @@ class CloudSettings(Section):
     cost_seconds: float = Field(14_400.0, ge=1)
     management_url: str = "https://management.azure.com"
     logs_url: str = "https://api.loganalytics.io"
+    metadata_url: str = "http://169.254.169.254"
+    """Where the VM asks about itself, such as for maintenance that is announced."""
+    timeout_seconds: float = Field(20.0, gt=0, le=60)
+    """For each attempt; there are three."""
     ca_file: Path | None = None
 
 

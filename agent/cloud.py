@@ -17,15 +17,18 @@ from store.series import Stored
 
 log = structlog.get_logger()
 LEASE = "cloud"
-PROCESS_SECONDS = 120.0
+PROCESS_SECONDS = 240.0
+MOST_DOUBLINGS = 4
+COST_AGAIN_SECONDS = 3600.0
 
 
 @dataclass(slots=True)
 class CloudHealth:
-    """at: of the last answer, seconds since 1970. error: what could not be asked."""
+    """at: of the last answer, seconds since 1970. error: what could not be asked. found: the newest values in words."""
 
     at: float | None = None
     error: str | None = None
+    found: str = ""
 
 
 class CloudPoll:
@@ -38,6 +41,7 @@ class CloudPoll:
         self._settings = settings
         self._command = command
         self._cost_at = 0.0
+        self._failures = 0
 
     async def run(self) -> None:
         while True:
@@ -45,7 +49,8 @@ class CloudPoll:
                 await self.round()
             except StoreError as error:
                 self._failed(str(error))
-            await asyncio.sleep(self._settings.poll_seconds)
+            # what refuses us is asked more and more rarely
+            await asyncio.sleep(self._settings.poll_seconds * 2 ** min(self._failures, MOST_DOUBLINGS))
 
     async def round(self) -> None:
         """One question, by one agent at a time. Raises StoreError."""
@@ -59,12 +64,15 @@ class CloudPoll:
         samples = [Stored(**sample) for sample in answer["samples"]]
         if samples:
             await series.put_stored(self._db, samples, self._agent_id)
-        if costs and not any("cost" in error for error in answer["errors"]):
-            self._cost_at = time.monotonic()
+        if costs:  # it costs calls of a small quota: one that fails is asked again after a while, too
+            again = COST_AGAIN_SECONDS if any("cost" in error for error in answer["errors"]) else 0.0
+            self._cost_at = time.monotonic() - max(0.0, self._settings.cost_seconds - again if again else 0.0)
+        words = "; ".join(filter(None, map(_words, samples)))
         if answer["errors"]:
-            self._failed("; ".join(answer["errors"]))
+            self._failed("; ".join(answer["errors"]), words)
         else:
-            self.health = CloudHealth(time.time())
+            self._failures = 0
+            self.health = CloudHealth(time.time(), None, words)
 
     async def _ask(self, costs: bool) -> dict[str, list] | None:  # type: ignore[type-arg]
         argv = [*self._command, "--json", *([] if costs else ["--no-costs"])]
@@ -85,10 +93,25 @@ class CloudPoll:
                 process.kill()
                 await process.wait()
 
-    def _failed(self, error: str) -> None:
+    def _failed(self, error: str, found: str = "") -> None:
+        self._failures += 1
         if error != self.health.error:
             log.warning("the cloud could not be asked", error=error)
-        self.health = CloudHealth(self.health.at, error)
+        self.health = CloudHealth(time.time() if found else self.health.at, error, found or self.health.found)
+
+
+def _words(sample: Stored) -> str:
+    """For the Overview; what is not of today, such as a bill, is no news."""
+    match sample.metric:
+        case "azure.vm.cpu_credits":
+            return f"{sample.value:.0f} CPU credits"
+        case "azure.vm.available" if sample.value < 1:
+            return "the platform says that the VM is not available"
+        case "azure.function.error_percent":
+            return f"{sample.value:.1f} % of the function's requests fail"
+        case "azure.vm.maintenance_seconds":
+            return f"{sample.labels.get('kind', 'maintenance')} in {sample.value / 60:.0f} min"
+    return ""
 
 
 def command(config_file: Path | None) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from probes.azure import Measured
 
 FAILED, USAGE = 1, 2
+SHAPELESS = (LookupError, TypeError, ValueError, AttributeError)  # of what somebody else's server sends
 
 
 def cloud(
@@ -55,12 +56,13 @@ def ask(settings: CloudSettings, costs: bool) -> "tuple[list[Measured], list[str
 
     places = azure.Places(
         settings.vm, settings.function, settings.workspace, settings.cost_scope if costs else None,
-        settings.management_url, settings.logs_url, settings.ca_file,
+        settings.management_url, settings.logs_url, settings.metadata_url, settings.ca_file, settings.timeout_seconds,
     )  # fmt: skip
     asked = azure.Cloud(places, azure.credential(settings.credential, settings.client_id))
     now = datetime.now(UTC)
     questions: list[tuple[Any, Callable[[datetime], Iterator[Measured]]]] = [
         (places.vm, asked.vm),
+        (places.vm and settings.credential == "managed", asked.events),
         (places.function and places.workspace, asked.function),
         (places.cost_scope, asked.cost),
     ]
@@ -71,4 +73,6 @@ def ask(settings: CloudSettings, costs: bool) -> "tuple[list[Measured], list[str
             found += question(now) if wanted else ()
         except azure.CloudError as error:
             errors.append(str(error))
+        except SHAPELESS as error:
+            errors.append(f"{question.__name__}: an answer that cannot be read: {type(error).__name__} {error}"[:300])
     return found, errors

@@ -110,6 +110,7 @@ class Daemon:
             upkeep_error=self._upkeep.health.error,
             confirmed=self._link.confirmed,
             unsettled_for=self._pipeline.unsettled_for(),
+            cloud=self._cloud.health if self._settings.cloud.enabled else None,
         )
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from agent.alerts.engine import AlertHealth
 from agent.canary import CanaryHealth
+from agent.cloud import CloudHealth
 from agent.creds.bulletin import CredsHealth
 from agent.ingest.accounting import Accounting
 from agent.ingest.decode import moment
@@ -44,6 +45,7 @@ class Observed:
     upkeep_error: str | None
     confirmed: float | None
     unsettled_for: float
+    cloud: CloudHealth | None = None
 
 
 def status(seen: Observed) -> AgentStatus:
@@ -96,7 +98,8 @@ def sample(seen: Observed) -> Sample:
 def parts(seen: Observed) -> tuple[Part, ...]:
     """The state of each part, worst news in its detail."""
     looks = (_broker, _ingest, _database, _spool, _canary, _credentials, _certificate, _disk, _upkeep, _alerts)
-    return tuple(look(seen) for look in looks)
+    cloud = () if seen.cloud is None else (_cloud(seen.cloud, seen.now),)
+    return (*(look(seen) for look in looks), *cloud)
 
 
 def healthy(seen: Observed) -> bool:
@@ -111,6 +114,15 @@ def progressing(seen: Observed, patience: float) -> bool:
     than `patience` seconds while nothing says why, is.
     """
     return seen.ingest.holding_since is not None or seen.unsettled_for < patience
+
+
+def _cloud(cloud: CloudHealth, now: float) -> Part:
+    """Nothing depends on it: what cannot be asked is unknown."""
+    if cloud.error is not None:
+        return Part("cloud", PartState.UNKNOWN, cloud.error)
+    if cloud.at is None:
+        return Part("cloud", PartState.UNKNOWN, "not asked yet")
+    return Part("cloud", PartState.OK, f"{cloud.found or 'answers'}, {max(0.0, now - cloud.at) / 60:.0f} min ago")
 
 
 def _broker(seen: Observed) -> Part:

@@ -89,6 +89,14 @@ FIXED = (
     _azure("azure.vm.cpu_credits", "CPU credits that are left", "vm"),
     _azure("azure.vm.available_memory_percent", "memory that is left, as the platform sees it", "vm"),
     _azure("azure.vm.available", "1 while the platform says that the VM is available", "vm"),
+    Metric(
+        "azure.vm.maintenance_seconds",
+        Scope.AZURE,
+        Form.GAUGE,
+        ("vm", "kind"),
+        "time until maintenance that Azure has announced",
+        1800.0,
+    ),
     _azure("azure.function.error_percent", "failed requests of a function app, by KQL", "function"),
     _azure("azure.cost.daily", "cost of a whole day in the billing currency", "scope", 4 * DAY),
 )

@@ -7,6 +7,7 @@ shapes are those of Microsoft's REST reference (Monitor metrics 2024-02-01, Cost
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ AppRequests
 | summarize total = sum(ItemCount), failed = sumif(ItemCount, Success == false)
 | where total >= 20
 | project error_percent = 100.0 * failed / total"""
-SECONDS = 20
+EVENTS = "/metadata/scheduledevents"  # version 2020-07-01; only from the VM itself, without a login
 COST_DAYS = 21
+RETRIES = 2  # so that a round is a dozen calls at most
 LATE_DAYS = 1  # a bill is complete a day later
 
 
@@ -41,7 +43,10 @@ class CloudError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What to ask about; None is left out. vm and cost_scope are resource ids, workspace is a workspace's id (GUID)."""
+    """What to ask about; None is left out. vm and cost_scope are resource ids, workspace is a workspace's id (GUID).
+
+    seconds: for each attempt at a connection, and at an answer.
+    """
 
     vm: str | None
     function: str | None
@@ -49,7 +54,9 @@ class Places:
     cost_scope: str | None
     management_url: str
     logs_url: str
+    metadata_url: str
     ca_file: Path | None
+    seconds: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +82,14 @@ class Cloud:
     def __init__(self, places: Places, token: TokenCredential) -> None:
         self._places = places
         verify: str | bool = str(places.ca_file) if places.ca_file else True
-        options: dict[str, Any] = {"connection_verify": verify, "connection_timeout": SECONDS, "read_timeout": SECONDS}
-        retry = RetryPolicy(retry_total=2, retry_backoff_max=5)
+        limits: dict[str, Any] = {"connection_timeout": places.seconds, "read_timeout": places.seconds}
+        options: dict[str, Any] = {"connection_verify": verify, **limits}
         scope = f"{places.management_url}/.default"
         self._management = PipelineClient[HttpRequest, Any](
-            places.management_url, policies=[retry, BearerTokenCredentialPolicy(token, scope)], **options
+            places.management_url, policies=[_retry(), BearerTokenCredentialPolicy(token, scope)], **options
         )
-        self._logs = LogsQueryClient(token, endpoint=places.logs_url, retry_total=2, **options)
+        self._logs = LogsQueryClient(token, endpoint=places.logs_url, retry_total=RETRIES, **options)
+        self._metadata = PipelineClient[HttpRequest, Any](places.metadata_url, policies=[_retry()], **limits)
 
     def vm(self, now: datetime) -> Iterator[Measured]:
         """CPU credits, memory and availability of the VM, the newest value of each."""
@@ -103,6 +111,18 @@ class Cloud:
                 newest = max(points, key=lambda point: str(point["timeStamp"]))
                 at = datetime.fromisoformat(newest["timeStamp"]).timestamp()
                 yield Measured(name, {"vm": vm.rsplit("/", 1)[-1]}, at, float(newest["average"]))
+
+    def events(self, now: datetime) -> Iterator[Measured]:
+        """Maintenance that Azure has announced for the VM: seconds until it, 0 when it is under way."""
+        request = HttpRequest(
+            "GET", self._places.metadata_url.rstrip("/") + EVENTS, params={"api-version": "2020-07-01"},
+            headers={"Metadata": "true"},
+        )  # fmt: skip
+        for event in self._answer(self._metadata, request, "scheduled events").get("Events", ()):
+            begins = str(event.get("NotBefore") or "")
+            left = (parsedate_to_datetime(begins) - now).total_seconds() if begins else 0.0
+            labels = {"vm": ",".join(event.get("Resources", ())), "kind": str(event.get("EventType", "?"))}
+            yield Measured("azure.vm.maintenance_seconds", labels, now.timestamp(), max(0.0, left))
 
     def function(self, now: datetime) -> Iterator[Measured]:
         """Share of failed requests within 15 minutes; nothing when there were fewer than 20."""
@@ -146,14 +166,23 @@ class Cloud:
 
     def _json(self, request: HttpRequest, what: str) -> Mapping[str, Any]:
         request.url = self._places.management_url.rstrip("/") + request.url
+        return self._answer(self._management, request, what)
+
+    def _answer(self, client: "PipelineClient[HttpRequest, Any]", request: HttpRequest, what: str) -> Mapping[str, Any]:
         try:
-            answer = self._management.send_request(request)
+            answer = client.send_request(request)
             answer.raise_for_status()
             found = answer.json()
         except (AzureError, ValueError) as error:
             raise CloudError(f"{what}: {_reason(error)}") from error
-        assert isinstance(found, dict)
+        if not isinstance(found, dict):
+            raise CloudError(f"{what}: answered with {type(found).__name__}, not with an object")
         return found
+
+
+def _retry() -> "RetryPolicy[Any, Any]":
+    """One for each client: a policy knows the one that comes after it."""
+    return RetryPolicy(retry_total=RETRIES, retry_backoff_max=5)
 
 
 def _iso(moment: datetime) -> str:

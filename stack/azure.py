@@ -25,6 +25,9 @@ class FakeAzure:
         self.credits = 120.0
         self.error_percent: float | None = 1.0
         self.partial = False
+        self.malformed = False  # every answer, but those to who asks for a token
+        self.token_seconds = 3600
+        self.events: list[dict[str, object]] = []
         self.faults: dict[str, int | float] = {}
         self.requests: list[str] = []
         directory.mkdir(parents=True, exist_ok=True)
@@ -41,7 +44,8 @@ class FakeAzure:
         url = f"https://localhost:{self._api.server_port}"
         return {
             "enabled": True, "vm": VM, "function": "func1", "workspace": WORKSPACE, "cost_scope": SCOPE,
-            "management_url": url, "logs_url": url, "ca_file": str(self.ca_file),
+            "management_url": url, "logs_url": url, "metadata_url": f"http://127.0.0.1:{self._identity.server_port}",
+            "ca_file": str(self.ca_file),
         }  # fmt: skip
 
     @property
@@ -57,19 +61,28 @@ class FakeAzure:
                     time.sleep(fault)
                 else:
                     return fault, {"error": {"code": "Fault", "message": "as asked for"}}
-        if "/identity/oauth2/token" in path:
-            token = {"access_token": "t", "expires_in": "3600", "expires_on": str(int(time.time()) + 3600)}
-            return 200, {**token, "resource": "r", "token_type": "Bearer"}
-        if "/Microsoft.Insights/metrics" in path:
-            return 200, {
-                "value": [self._metric("CPU Credits Remaining", self.credits), self._metric("VmAvailabilityMetric", 1)]
-            }
-        if "/Microsoft.CostManagement/query" in path:
-            return 200, {"properties": {"columns": [{"name": "Cost"}, {"name": "UsageDate"}, {"name": "Currency"}],
-                                        "rows": self._bill()}}  # fmt: skip
-        if f"/workspaces/{WORKSPACE}/query" in path:
-            return 200, self._logs()
+        for place, found in (
+            ("/identity/oauth2/token", self._token),
+            ("", (lambda: ["not", "an", "object"]) if self.malformed else None),
+            ("/metadata/scheduledevents", lambda: {"DocumentIncarnation": 1, "Events": self.events}),
+            ("/Microsoft.Insights/metrics", self._metrics),
+            ("/Microsoft.CostManagement/query", self._bill),
+            (f"/workspaces/{WORKSPACE}/query", self._logs),
+        ):
+            if found is not None and place in path:
+                return 200, found()
         return 404, {"error": {"code": "NotFound", "message": path}}
+
+    def _token(self) -> Mapping[str, Any]:
+        ends = int(time.time()) + self.token_seconds
+        token = {"access_token": f"t{ends}", "expires_in": str(self.token_seconds), "expires_on": str(ends)}
+        return {**token, "resource": "r", "token_type": "Bearer"}
+
+    def _metrics(self) -> Mapping[str, Any]:
+        values = {
+            "CPU Credits Remaining": self.credits, "VmAvailabilityMetric": 1.0, "Available Memory Percentage": 41.0,
+        }  # fmt: skip
+        return {"value": [self._metric(name, value) for name, value in values.items()]}
 
     def stop(self) -> None:
         for server in (self._api, self._identity):
@@ -81,10 +94,13 @@ class FakeAzure:
         data = [{"timeStamp": f"{stamp:%Y-%m-%dT%H:%M:%SZ}", "average": value} for stamp in stamps]
         return {"name": {"value": name}, "timeseries": [{"data": [*data, {"timeStamp": "2999-01-01T00:00:00Z"}]}]}
 
-    def _bill(self) -> list[list[object]]:
+    def _bill(self) -> Mapping[str, Any]:
         today = datetime.now(UTC).date()
         days = [today - timedelta(days=n + 2) for n in range(len(self.costs))]
-        return [[cost, int(f"{day:%Y%m%d}"), "EUR"] for cost, day in zip(reversed(self.costs), days, strict=True)]
+        rows = [[cost, int(f"{day:%Y%m%d}"), "EUR"] for cost, day in zip(reversed(self.costs), days, strict=True)]
+        return {
+            "properties": {"columns": [{"name": "Cost"}, {"name": "UsageDate"}, {"name": "Currency"}], "rows": rows}
+        }
 
     def _logs(self) -> Mapping[str, Any]:
         rows = [] if self.error_percent is None else [[self.error_percent]]

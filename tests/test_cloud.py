@@ -5,6 +5,8 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +68,49 @@ async def test_metrics_errors_and_costs(azure: FakeAzure, config_file: Path) -> 
     assert by_metric(answer) == {
         "azure.vm.cpu_credits": [120.0],
         "azure.vm.available": [1.0],
+        "azure.vm.available_memory_percent": [41.0],
         "azure.function.error_percent": [1.0],
         "azure.cost.daily": [9.0, 2.0, 2.0],
     }
     assert {s["labels"].get("vm") for s in answer["samples"]} == {"vm1", None}
     azure.error_percent = None
     code, answer = await ask(azure, config_file, "--no-costs")
-    assert set(by_metric(answer)) == {"azure.vm.cpu_credits", "azure.vm.available"}
+    assert set(by_metric(answer)) == {
+        "azure.vm.cpu_credits", "azure.vm.available", "azure.vm.available_memory_percent",
+    }  # fmt: skip
+
+
+async def test_maintenance_that_is_announced(azure: FakeAzure, config_file: Path) -> None:
+    begins = format_datetime(datetime.now(UTC) + timedelta(minutes=15), usegmt=True)
+    azure.events = [
+        {"EventType": "Reboot", "Resources": ["vm1"], "NotBefore": begins},
+        {"EventType": "Freeze", "Resources": ["vm1"], "NotBefore": ""},
+    ]
+    code, answer = await ask(azure, config_file, "--no-costs")
+    found = {
+        s["labels"]["kind"]: s["value"] for s in answer["samples"] if s["metric"] == "azure.vm.maintenance_seconds"
+    }
+    assert (code, found["Freeze"], 890 < found["Reboot"] <= 900) == (0, 0.0, True)
+
+
+async def test_a_token_that_ends_is_fetched_again(azure: FakeAzure, config_file: Path) -> None:
+    azure.token_seconds = 1
+    code, answer = await ask(azure, config_file)
+    assert (code, answer["errors"]) == (0, [])
+    assert sum("/identity/oauth2/token" in path for path in azure.requests) >= 2
+
+
+async def test_answers_that_are_none(azure: FakeAzure, config_file: Path) -> None:
+    """Of another shape, or none at all: each question fails by itself and soon."""
+    azure.malformed = True
+    code, answer = await ask(azure, config_file)
+    assert (code, answer["samples"], len(answer["errors"])) == (1, [], 4)
+    azure.malformed = False
+    azure.faults = {"metrics": 5.0}
+    config_file.write_text(config_file.read_text() + "timeout_seconds = 0.3\n")
+    code, answer = await ask(azure, config_file)
+    assert (code, "timed out" in answer["errors"][0], len(answer["errors"])) == (1, True, 1)
+    assert by_metric(answer)["azure.cost.daily"]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +142,7 @@ async def test_no_identity_is_said_for_each(azure: FakeAzure, config_file: Path)
     azure.faults = {"identity": 400}
     code, answer = await ask(azure, config_file)
     assert (code, answer["samples"]) == (1, [])
-    assert len(answer["errors"]) == 3
+    assert len(answer["errors"]) == 3  # scheduled events need no login
 
 
 async def test_another_certificate_is_refused(azure: FakeAzure, config_file: Path, tmp_path: Path) -> None:
@@ -130,11 +168,25 @@ async def test_the_agent_keeps_what_was_measured(
     assert (poll.health.error, poll.health.at is not None) == (None, True)
     [window] = await series.stored(db, "azure.cost.daily", 0, 4e9)
     assert window.count == 20
+    assert poll.health.found == "120 CPU credits; 1.0 % of the function's requests fail"
     azure.requests.clear()
     azure.faults = {"metrics": 403}
     await poll.round()  # costs are asked rarely
     assert not any("CostManagement" in path for path in azure.requests)
     assert "answered 403" in (poll.health.error or "")
+
+
+async def test_a_bill_that_is_refused_is_not_asked_for_at_once_again(
+    azure: FakeAzure, config_file: Path, db: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in azure.environment.items():
+        monkeypatch.setenv(name, value)
+    poll = CloudPoll(db, "a", CloudSettings.model_validate(azure.settings), command(config_file))
+    azure.faults = {"CostManagement": 429}
+    await poll.round()
+    asked = sum("CostManagement" in path for path in azure.requests)
+    await poll.round()
+    assert sum("CostManagement" in path for path in azure.requests) == asked > 0
 
 
 async def test_a_process_that_says_nothing_is_an_error(db: Db) -> None:
