@@ -1,11 +1,12 @@
 # `make demo` and `make test` install what they need first.
-.PHONY: help demo test check lint format bench soak system venv lock schema clean
+.PHONY: help demo test check lint format bench soak wheel system venv lock schema clean
 
 help:
 	@echo "make demo    database, broker, agent and a simulated fleet on this machine; opens the console"
 	@echo "             ARGS=\"--headless --seconds 20\" prints a summary instead"
 	@echo "make test    all tests (under 10 minutes)      make check   lint, types, tests"
 	@echo "make soak    the fault tests, long             make bench   measurements, printed and saved"
+	@echo "make wheel   dist/iot_console-VERSION.whl, with all that belongs to it"
 
 demo: venv
 	@.venv/bin/python -m stack.demo $(ARGS)
@@ -30,6 +31,10 @@ bench: venv
 
 soak: venv
 	@IOT_SOAK=1 .venv/bin/python -m pytest tests/test_faults.py $(ARGS)
+
+wheel: venv
+	@.venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation -w dist .
+	@ls dist/*.whl
 
 system:
 	@scripts/system-packages
