@@ -78,7 +78,7 @@ class CloudSettings(Section):
     logs_url: str = "https://api.loganalytics.io"
     metadata_url: str = "http://169.254.169.254"
     """Where the VM asks about itself, such as for maintenance that is announced."""
-    timeout_seconds: float = Field(20.0, gt=0, le=60)
+    timeout_seconds: float = Field(20.0, gt=0, le=30)
     """For each attempt; there are three."""
     ca_file: Path | None = None
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from agent.creds.files import FileError, FileStore
@@ -11,11 +12,11 @@ from probes.mosquitto_conf import Configuration
 from probes.program import NotEndedError, NotStartedError
 
 LIMITS = ("max_queued_messages", "max_packet_size", "max_keepalive")
-STARTS = re.compile(r"mosquitto version \S+ starting|Reloading config")
 DAMAGED = re.compile(
     r"Unable to open (?:acl|password)_?\w*|Invalid line in acl_file|Error opening (?:acl|pwfile|password)",
     re.IGNORECASE,
 )
+STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 PLUGIN = "mosquitto_dynamic_security"
 CLOSED_SINCE = (2, 1)  # from this version on, the broker ends instead of opening up
 PACKAGE = "mosquitto"
@@ -64,11 +65,19 @@ def reload_safe(found: Configuration, version: str) -> Finding:
     )
 
 
-def damaged_since_reload(log: str) -> str:
-    """What the broker complained of since it read its files last; "" for nothing."""
-    lines = log.splitlines()
-    begin = max((n for n, line in enumerate(lines) if STARTS.search(line)), default=0)
-    return next((line.strip() for line in lines[begin:] if DAMAGED.search(line)), "")
+def damaged_since(log: str, written_at: float) -> str:
+    """What the broker complained of when it loaded the files that are there now; "" for nothing.
+
+    written_at: seconds since 1970. The log has this machine's time, in whole seconds.
+    """
+    for line in log.splitlines():
+        if not DAMAGED.search(line):
+            continue
+        stamp = STAMP.match(line)
+        said_at = datetime.fromisoformat(stamp[0]).timestamp() if stamp else written_at
+        if said_at >= int(written_at):
+            return line.strip()
+    return ""
 
 
 def files_private(files: Sequence[Path]) -> Finding:

@@ -23,7 +23,7 @@ from agent.creds.verify import Access
 from agent.creds.verify import Finding as Proof
 from agent.ingest.decode import Limits
 from agent.ingest.link import Dial, tls_dial
-from agent.ingest.session import SessionOptions
+from agent.ingest.options import SessionOptions
 from agent.ingest.topics import TopicTemplate
 from agent.looks import Sight, private_paths
 from probes.broker import BrokerLogin
@@ -48,7 +48,7 @@ def limits(settings: Settings) -> Limits:
     )
 
 
-def session_options(settings: Settings, own: Identity | None) -> SessionOptions:
+def session_options(settings: Settings, own: Identity | None, leaving: bool = False) -> SessionOptions:
     mqtt = settings.mqtt
     return SessionOptions(
         client_id=mqtt.client_id or f"iot-agent-{settings.agent.id}",
@@ -60,6 +60,8 @@ def session_options(settings: Settings, own: Identity | None) -> SessionOptions:
         buffer_limit=mqtt.buffer_bytes,
         keepalive=mqtt.keepalive_seconds,
         session_expiry=int(mqtt.session_expiry_days * 86_400),
+        share_group=mqtt.share_group,
+        leaving=leaving,
     )
 
 

@@ -87,6 +87,33 @@ def run(config_file: ConfigFile = None) -> None:
         _fail(str(error), USAGE)
 
 
+@app.command("retire")
+def retire_command(
+    config_file: ConfigFile = None,
+    seconds: Annotated[float, typer.Option(help="The longest it may take.")] = 3600.0,
+) -> None:
+    """Take this agent out of service for good: what the broker and the spool still hold for it goes to the database,
+    then the broker forgets it. Stop the service first. Exit code 1 when something still waits; nothing is lost then.
+
+    Example: systemctl stop iot-agent && iot-agent retire
+    """
+    from agent import retire
+    from agent.hardening import running
+
+    settings = _settings(config_file)
+    if running(settings.agent.state_dir):
+        _fail(f"agent {settings.agent.id} is running: systemctl stop iot-agent", USAGE)
+    try:
+        count = asyncio.run(retire.retire(settings, lambda line: None, seconds))
+    except ConfigError as error:
+        _fail(str(error), USAGE)
+    except (retire.NotRetired, StoreError) as error:
+        _fail(str(error), FAILED)
+    typer.echo(f"agent {settings.agent.id} is retired: {count.received} messages of the broker are stored")
+    if count.drained:
+        typer.echo(f"and {count.drained} of the spool")
+
+
 @app.command("check-config")
 def check_config(config_file: ConfigFile = None, as_json: AsJson = False) -> None:
     """Read all settings and report every mistake at once. Secrets are never printed.

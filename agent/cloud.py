@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -18,8 +19,8 @@ from store.series import Stored
 log = structlog.get_logger()
 LEASE = "cloud"
 PROCESS_SECONDS = 240.0
-MOST_DOUBLINGS = 4
 COST_AGAIN_SECONDS = 3600.0
+LONGEST_REST = 4 * 3600.0
 
 
 @dataclass(slots=True)
@@ -40,8 +41,8 @@ class CloudPoll:
         self._agent_id = agent_id
         self._settings = settings
         self._command = command
-        self._cost_at = 0.0
-        self._failures = 0
+        self._failures: dict[str, int] = {}  # of each question, in a row
+        self._not_before: dict[str, float] = {}  # by the monotonic clock
 
     async def run(self) -> None:
         while True:
@@ -49,33 +50,42 @@ class CloudPoll:
                 await self.round()
             except StoreError as error:
                 self._failed(str(error))
-            # what refuses us is asked more and more rarely
-            await asyncio.sleep(self._settings.poll_seconds * 2 ** min(self._failures, MOST_DOUBLINGS))
+            await asyncio.sleep(self._settings.poll_seconds)
 
     async def round(self) -> None:
         """One question, by one agent at a time. Raises StoreError."""
         interval = self._settings.poll_seconds
         if await leases.take(self._db, LEASE, self._agent_id, interval * 2 + 10) is None:
+            self.health = CloudHealth(time.time(), None, "another agent asks")
             return
-        costs = time.monotonic() - self._cost_at > self._settings.cost_seconds or self._cost_at == 0
-        answer = await self._ask(costs)
+        resting = [name for name, at in self._not_before.items() if at > time.monotonic()]
+        answer = await self._ask(resting)
         if answer is None:
+            self._rest("costs", failed="costs" not in resting)  # it may have been asked for, and its quota is small
             return
-        samples = [Stored(**sample) for sample in answer["samples"]]
+        for name in ("vm", "events", "function", "costs"):
+            if name not in resting:
+                self._rest(name, failed=name in answer["errors"])
+        samples = list({_key(one): one for one in (Stored(**found) for found in answer["samples"])}.values())
         if samples:
             await series.put_stored(self._db, samples, self._agent_id)
-        if costs:  # it costs calls of a small quota: one that fails is asked again after a while, too
-            again = COST_AGAIN_SECONDS if any("cost" in error for error in answer["errors"]) else 0.0
-            self._cost_at = time.monotonic() - max(0.0, self._settings.cost_seconds - again if again else 0.0)
         words = "; ".join(filter(None, map(_words, samples)))
         if answer["errors"]:
-            self._failed("; ".join(answer["errors"]), words)
+            self._failed("; ".join(answer["errors"].values()), words)
         else:
-            self._failures = 0
-            self.health = CloudHealth(time.time(), None, words)
+            self.health = CloudHealth(time.time(), None, words or self.health.found)
 
-    async def _ask(self, costs: bool) -> dict[str, list] | None:  # type: ignore[type-arg]
-        argv = [*self._command, "--json", *([] if costs else ["--no-costs"])]
+    def _rest(self, name: str, failed: bool) -> None:
+        """What refuses us is asked more and more rarely, and the bill, which changes once a day, rarely anyway."""
+        self._failures[name] = self._failures.get(name, 0) + 1 if failed else 0
+        wait = self._settings.cost_seconds if name == "costs" and not failed else 0.0
+        if failed:
+            first = COST_AGAIN_SECONDS if name == "costs" else self._settings.poll_seconds
+            wait = min(LONGEST_REST, first * 2 ** (self._failures[name] - 1))
+        self._not_before[name] = time.monotonic() + wait
+
+    async def _ask(self, without: list[str]) -> dict[str, Any] | None:
+        argv = [*self._command, "--json", *(("--without", ",".join(without)) if without else ())]
         process = await asyncio.create_subprocess_exec(
             *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
@@ -94,10 +104,14 @@ class CloudPoll:
                 await process.wait()
 
     def _failed(self, error: str, found: str = "") -> None:
-        self._failures += 1
         if error != self.health.error:
             log.warning("the cloud could not be asked", error=error)
         self.health = CloudHealth(time.time() if found else self.health.at, error, found or self.health.found)
+
+
+def _key(sample: Stored) -> tuple[str, str, float]:
+    """A statement cannot store two values of one series and time."""
+    return sample.metric, json.dumps(sample.labels, sort_keys=True), sample.at
 
 
 def _words(sample: Stored) -> str:

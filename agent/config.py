@@ -80,6 +80,8 @@ class MqttSettings(Section):
     """Without it: iot-agent-ID. The broker keeps messages for this name while the agent is away."""
     topic_template: Annotated[str, AfterValidator(_template)] = "tenants/{tenant}/devices/{device}/{channel...}"
     keepalive_seconds: int = Field(30, ge=5, le=3600)
+    share_group: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,32}$")
+    """With several agents: those with the same group share the messages. See docs/scale-out.md."""
     session_expiry_days: float = Field(7.0, ge=0.01, le=365)
     """How long the broker queues while the agent is away."""
     receive_maximum: int = Field(4000, ge=10, le=65_534)

@@ -20,16 +20,12 @@ from agent.config import ConfigError, Settings
 from agent.creds.identity import Identity
 from agent.duties import Duties, Parts
 from agent.hardening import PID_FILE
-from agent.heartbeat import Heartbeat, load_horizon, save_horizon
-from agent.ingest.inbox import Inbox
-from agent.ingest.link import Dial, Link
-from agent.ingest.pipeline import Pipeline
-from agent.ingest.places import Places
-from agent.ingest.redelivery import first_horizon
+from agent.heartbeat import Heartbeat, save_horizon
+from agent.ingest.link import Dial
 from agent.ingest.replay import Replay
-from agent.ingest.spool import Spool, SpoolError
-from agent.ingest.topics import TopicTemplate
-from agent.ingest.writer import Names, Writer
+from agent.ingest.spool import SpoolError
+from agent.ingest.writer import Names
+from agent.intake import intake
 from agent.looks import Looks
 from agent.readings import readings
 from agent.report import Observed, Spooled
@@ -56,28 +52,20 @@ class Daemon:
         self, settings: Settings, names: Names, db: Db, alerts_db: Db, dial: Dial, config_file: Path | None
     ) -> None:
         ingest, agent = settings.ingest, settings.agent
-        template = TopicTemplate(settings.mqtt.topic_template)
         self._settings = settings
         self._notifier = Notifier()
         self._host = Host(agent.state_dir)
-        saved = load_horizon(agent.state_dir)
-        self._horizon = first_horizon(time.time(), saved, settings.mqtt.broker_memory_seconds)
-        self._spool = Spool(agent.state_dir / "spool.sqlite", settings.spool.max_bytes)
-        self._inbox = Inbox(ingest.batch_rows, ingest.batch_bytes, ingest.linger_ms / 1000)
-        places = Places(db, ingest.unknown_devices)
-        writer = Writer(db, names, template, ingest.raw_channels, build.limits(settings), places)
-        self._pipeline = Pipeline(self._inbox, writer, self._spool, ingest.write_timeout_seconds)
-        address = f"{settings.mqtt.host}:{settings.mqtt.port}"
         logins = build.own_logins(settings, self._use)
         own = logins.identities.current if logins else None
-        options = build.session_options(settings, own)
         self._redact = Redactor(build.secrets_of(settings))
         if own is not None:
             self._hide(own)
-        self._link = Link(dial, address, options, self._pipeline, self._horizon, saved is not None)
+        way = intake(settings, db, names, own, dial)
+        self._horizon, self._spool, self._inbox = way.horizon, way.spool, way.inbox
+        self._pipeline, self._link = way.pipeline, way.link
         self._reconciler = build.reconciler(settings, db, logins) if logins else None
         self._upkeep = Upkeep(db, agent.id, ingest, settings.alerts.history_days)
-        self._replay = Replay(db, writer, ingest.retention_days)
+        self._replay = Replay(db, way.writer, ingest.retention_days)
         self._canary = build.canary(settings, db, own)
         proved = self._reconciler.enforced if self._reconciler else None
         sight = build.sight(settings, alerts_db, self._redact, self._canary, proved)
@@ -148,7 +136,7 @@ class Daemon:
             await self._drain(pipeline)
             self._link.disconnect()
             link.cancel()
-            await ended([*others, link])
+            await ended([*others, link, pipeline])
         await self._heartbeat.tick()
         save_horizon(settings.agent.state_dir, self._horizon)
         self._spool.close()

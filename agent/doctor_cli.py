@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from agent import build, config
+from agent import build, config, service
 from agent.config import ConfigError, Settings
 from agent.creds import identity
 from agent.creds.identity import Identity, IdentityError
@@ -33,7 +34,6 @@ from store.deadline import within
 from store.errors import StoreError
 
 SCHEMA = "iot-agent-doctor/1"
-SECRETS = Path("/etc/iot-agent/secrets")  # where LoadCredential= of the unit takes them from
 CHECK_SECONDS = 60.0
 ANSWER_SECONDS = 5.0
 PROVOKE_SECONDS = 20.0
@@ -52,7 +52,7 @@ def doctor(
 ) -> None:
     """Whether the hardening holds, tried from this machine. What only shows from outside is for iot-console doctor.
 
-    Exit code 0: all well or waived; 1: something fails; 2: nothing fails, and something is unknown.
+    Exit code 0: all well or waived; 1: something fails; 2: nothing fails, and something is unknown; with --save: 0.
     Known failures are waived in the settings: [[doctor.waivers]] check, reason, until.
 
     Example: sudo iot-agent doctor --problems
@@ -77,13 +77,12 @@ def doctor(
         typer.echo(json.dumps({"schema": SCHEMA, "hardening": [report.row(verdict) for verdict in shown]}))
     for verdict in shown if not as_json else ():
         typer.echo("\n".join(report.lines(verdict)))
-    sys.exit(hardening.exit_code(verdicts))
+    sys.exit(0 if save else hardening.exit_code(verdicts))
 
 
 def _settings(file: Path | None) -> Settings:
     """As the service has them: for root, with the secrets that its unit is given."""
-    if "CREDENTIALS_DIRECTORY" not in os.environ and os.access(SECRETS, os.R_OK | os.X_OK):
-        os.environ["CREDENTIALS_DIRECTORY"] = str(SECRETS)
+    os.environ |= service.environment()
     try:
         return config.from_process(file)
     except ConfigError as error:
@@ -163,10 +162,12 @@ def _provoke(settings: Settings, own: Identity | None) -> Callable[[], Awaitable
 
 
 def _save(settings: Settings, verdicts: list[Verdict]) -> None:
-    """Atomic: the agent may be reading it. Raises OSError."""
+    """Atomic, for the agent may be reading. The directory is the agent's: no name in it is trusted. Raises OSError."""
     path = settings.agent.state_dir / SAVED
     found = {verdict.item.check: asdict(verdict.finding) for verdict in verdicts}
-    temporary = path.with_name(f".{SAVED}.new")
-    temporary.write_text(json.dumps({"at": time.time(), "found": found}))
-    temporary.chmod(0o644)
+    temporary = path.with_name(f".{SAVED}.{secrets.token_hex(8)}")
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+    with os.fdopen(file, "w") as stream:
+        os.fchmod(file, 0o644)
+        stream.write(json.dumps({"at": time.time(), "found": found}))
     temporary.rename(path)

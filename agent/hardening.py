@@ -79,6 +79,15 @@ def private(paths: list[Path], forbidden: int) -> Finding:
     return failed(wrong[0], "\n".join(wrong)) if wrong else passed(f"{seen} looked at, all private")
 
 
+def running(state_dir: Path, proc: Path = Path("/proc")) -> bool:
+    """Whether an agent with this state directory runs."""
+    try:
+        pid = (state_dir / PID_FILE).read_text().strip()
+        return b"agent" in (proc / pid / "cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def unprivileged(state_dir: Path, proc: Path = Path("/proc")) -> Finding:
     """Of the agent that runs: user, capabilities, and whether it can get more. Source: proc(5)."""
     try:

@@ -128,7 +128,7 @@ class Looks:
                 return failed(f"the broker must not load these files: {faults[0]}", "\n".join(faults[:50]))
             said.append("passwords and ACL are well formed")
             _code, said_there = await run(sight.settings.broker_log_command, LOOK_SECONDS)
-            damaged = broker_files.damaged_since_reload(said_there)
+            damaged = broker_files.damaged_since(said_there, sight.files.written_at())
             if damaged:
                 return failed(f"the broker could not read them when it loaded them last: {damaged}")
         certificate, key, place = sight.settings.broker_certificate, sight.settings.broker_key, sight.world.listener

@@ -2,10 +2,12 @@
 
 import json
 import os
+import platform
 import pwd
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +48,7 @@ def install(dry_run: Dry = False, root: Root = Path("/"), as_json: AsJson = Fals
     """
     _root_wanted(dry_run, root)
     facts = _facts(root)
-    reason = _unreachable(facts.program) if root == Path("/") else ""
+    reason = _unreachable(sys.prefix) if root == Path("/") else ""
     if reason and not dry_run:
         fail(reason, USAGE)
     files = {path.name: path.read_text() for path in sorted(shipped("deploy").iterdir()) if path.is_file()}
@@ -71,16 +73,16 @@ def uninstall(
     Example: sudo iot-agent uninstall --dry-run
     """
     _root_wanted(dry_run, root)
-    spool = root / plan.STATE.lstrip("/") / "spool.sqlite"
-    if purge and not force and _waiting(spool):
-        fail(
-            f"messages wait in {spool}, and exist nowhere else: let the agent bring them to the database, or --force",
-            FAILED,
-        )
-    steps = plan.uninstall(_facts(root), purge)
-    changed = _perform(steps, root, dry_run, as_json)
+    facts = _facts(root)
+    before = plan.stop(facts)
+    changed = _perform(before, root, dry_run, as_json)
+    state = root / plan.STATE.lstrip("/")
+    if purge and not force and (why := _unstored(state)):
+        fail(f"{why}, and they exist nowhere else: let the agent bring them to the database, or --force", FAILED)
+    steps = plan.uninstall(facts, purge)
+    changed += _perform(steps, root, dry_run, as_json)
     if not as_json:
-        typer.echo(f"{'would change' if dry_run else 'changed'}: {changed} of {len(steps)} steps")
+        typer.echo(f"{'would change' if dry_run else 'changed'}: {changed} of {len(before) + len(steps)} steps")
 
 
 def _perform(steps: list[Step], root: Path, dry: bool, as_json: bool) -> int:
@@ -121,16 +123,27 @@ def _unreachable(program: str) -> str:
 
 def _facts(root: Path) -> Facts:
     here = root == Path("/")
-    plugins = sorted(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"))
+    architecture = sysconfig.get_config_var("MULTIARCH") or f"{platform.machine()}-linux-gnu"
+    current = root / plan.PROGRAM.lstrip("/")
     return Facts(
-        program=sys.prefix if here else f"{plan.BASE}/venv",
+        program=sys.prefix if here and not _unreachable(sys.prefix) else f"{plan.BASE}/venv",
+        current=str(current.readlink()) if current.is_symlink() and (current / "bin/iot-agent").exists() else "",
         missing=tuple(name for name in plan.PACKAGES if not _installed(name)) if here else plan.PACKAGES,
         has_user=here and _user_exists(),
-        has_identity=(root / plan.STATE.lstrip("/") / "identity.json").exists(),
-        diverted=here and _diverted(),
-        plugin=str(plugins[0]) if plugins else "",
+        has_identity=_there(root / plan.STATE.lstrip("/") / "identity.json"),
+        has_unit=_there(root / plan.OURS[plan.UNITS[0]].lstrip("/")),
+        diverted=_diverted() if here else "",
+        plugin=f"/usr/lib/{architecture}/mosquitto_dynamic_security.so",
         systemd=not here or Path("/run/systemd/system").is_dir(),
     )
+
+
+def _there(path: Path) -> bool:
+    """What others may not look into is taken for there: it was made by an installation."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return True
 
 
 def _user_exists() -> bool:
@@ -149,21 +162,25 @@ def _installed(package: str) -> bool:
     return done.stdout.endswith("ok installed")
 
 
-def _diverted() -> bool:
+def _diverted() -> str:
     if shutil.which("dpkg-divert") is None:
-        return False
+        return ""
     done = subprocess.run(["dpkg-divert", "--truename", plan.LOGROTATE], capture_output=True, text=True)
-    return done.stdout.strip() not in ("", plan.LOGROTATE)
+    found = done.stdout.strip()
+    return "" if found == plan.LOGROTATE else found
 
 
-def _waiting(spool: Path) -> bool:
-    """Whether messages are in the spool, as far as its size tells: an empty one has a few pages."""
-    from agent.ingest.spool import Spool  # it knows how to count
+def _unstored(state: Path) -> str:
+    """Why the state directory must not go, in words; "" when it may."""
+    from agent.ingest.spool import waiting
 
-    if not spool.exists():
-        return False
-    found = Spool(spool, 2**40)
     try:
-        return found.rows > 0
-    finally:
-        found.close()
+        damaged = sorted(state.glob("spool.sqlite.damaged-*"))
+        count = waiting(state / "spool.sqlite")
+    except PermissionError:
+        return f"{state} cannot be looked into"
+    if damaged:
+        return f"{damaged[0]} holds messages of a spool that was damaged"
+    if count is None:
+        return f"{state / 'spool.sqlite'} cannot be read"
+    return f"{count} messages wait in {state / 'spool.sqlite'}" if count else ""

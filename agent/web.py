@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import version
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -15,6 +16,7 @@ from agent.report import Observed, healthy, parts
 from store.agents import PartState
 
 HOST = "127.0.0.1"
+VERSION = version("iot-console")
 Observe = Callable[[], Observed]
 
 
@@ -103,6 +105,10 @@ class Web:
     def _healthz(self, start_response: Any) -> Iterable[bytes]:
         seen = self._observe()
         ok = healthy(seen)
-        body = {"ok": ok, "parts": {p.name: {"state": p.state, "detail": p.detail} for p in parts(seen)}}
+        body = {
+            "ok": ok,
+            "version": VERSION,
+            "parts": {p.name: {"state": p.state, "detail": p.detail} for p in parts(seen)},
+        }
         start_response("200 OK" if ok else "503 Service Unavailable", [("Content-Type", "application/json")])
         return [orjson.dumps(body), b"\n"]

@@ -98,7 +98,7 @@ FIXED = (
         1800.0,
     ),
     _azure("azure.function.error_percent", "failed requests of a function app, by KQL", "function"),
-    _azure("azure.cost.daily", "cost of a whole day in the billing currency", "scope", 4 * DAY),
+    Metric("azure.cost.daily", Scope.AZURE, GAUGE, ("scope", "currency"), "cost of a whole day", 4 * DAY),
 )
 METRICS = {metric.name: metric for metric in FIXED}
 TELEMETRY = "telemetry."

@@ -24,6 +24,7 @@ METRICS = {
     "Available Memory Percentage": "azure.vm.available_memory_percent",
     "VmAvailabilityMetric": "azure.vm.available",
 }
+AVAILABLE = "azure.vm.available"
 # Requests are sampled: each row stands for ItemCount of them.
 KQL = """
 AppRequests
@@ -34,6 +35,7 @@ AppRequests
 EVENTS = "/metadata/scheduledevents"  # version 2020-07-01; only from the VM itself, without a login
 COST_DAYS = 21
 RETRIES = 2  # so that a round is a dozen calls at most
+LONGEST_WAIT = 5.0  # seconds between two attempts
 LATE_DAYS = 1  # a bill is complete a day later
 
 
@@ -88,11 +90,11 @@ class Cloud:
         self._management = PipelineClient[HttpRequest, Any](
             places.management_url, policies=[_retry(), BearerTokenCredentialPolicy(token, scope)], **options
         )
-        self._logs = LogsQueryClient(token, endpoint=places.logs_url, retry_total=RETRIES, **options)
+        self._logs = LogsQueryClient(token, endpoint=places.logs_url, retry_policy=_retry(), **options)
         self._metadata = PipelineClient[HttpRequest, Any](places.metadata_url, policies=[_retry()], **limits)
 
     def vm(self, now: datetime) -> Iterator[Measured]:
-        """CPU credits, memory and availability of the VM, the newest value of each."""
+        """CPU credits and memory of the VM, the newest value of each; availability, the worst within half an hour."""
         vm = self._places.vm
         assert vm is not None
         parameters = {
@@ -110,7 +112,10 @@ class Cloud:
             if name is not None and points:
                 newest = max(points, key=lambda point: str(point["timeStamp"]))
                 at = datetime.fromisoformat(newest["timeStamp"]).timestamp()
-                yield Measured(name, {"vm": vm.rsplit("/", 1)[-1]}, at, float(newest["average"]))
+                # who asks was perhaps down himself: whether it was available counts for the whole time
+                worst = min(points, key=lambda point: float(point["average"]))
+                chosen = worst if name == AVAILABLE else newest
+                yield Measured(name, {"vm": vm.rsplit("/", 1)[-1]}, at, float(chosen["average"]))
 
     def events(self, now: datetime) -> Iterator[Measured]:
         """Maintenance that Azure has announced for the VM: seconds until it, 0 when it is under way."""
@@ -161,8 +166,8 @@ class Cloud:
             day = datetime.strptime(str(values["UsageDate"]), "%Y%m%d").replace(tzinfo=UTC)
             if day < until:
                 amount = values.get("Cost", values.get("totalCost"))
-                label = scope.strip("/").rsplit("/", 1)[-1]
-                yield Measured("azure.cost.daily", {"scope": label}, day.timestamp(), float(str(amount)))
+                labels = {"scope": scope.strip("/").rsplit("/", 1)[-1], "currency": str(values.get("Currency", "?"))}
+                yield Measured("azure.cost.daily", labels, day.timestamp(), float(str(amount)))
 
     def _json(self, request: HttpRequest, what: str) -> Mapping[str, Any]:
         request.url = self._places.management_url.rstrip("/") + request.url
@@ -180,9 +185,17 @@ class Cloud:
         return found
 
 
-def _retry() -> "RetryPolicy[Any, Any]":
+class _Impatient(RetryPolicy[Any, Any]):
+    """Azure may ask for minutes: then this round goes without, and the next one asks again."""
+
+    def get_retry_after(self, response: Any) -> float | None:
+        wanted = super().get_retry_after(response)
+        return None if wanted is None else min(wanted, LONGEST_WAIT)
+
+
+def _retry() -> _Impatient:
     """One for each client: a policy knows the one that comes after it."""
-    return RetryPolicy(retry_total=RETRIES, retry_backoff_max=5)
+    return _Impatient(retry_total=RETRIES, retry_backoff_max=LONGEST_WAIT)
 
 
 def _iso(moment: datetime) -> str:

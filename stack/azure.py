@@ -27,6 +27,8 @@ class FakeAzure:
         self.partial = False
         self.malformed = False  # every answer, but those to who asks for a token
         self.token_seconds = 3600
+        self.retry_after: int | None = None  # seconds, said with each fault
+        self.currencies: tuple[str, ...] = ("EUR",)
         self.events: list[dict[str, object]] = []
         self.faults: dict[str, int | float] = {}
         self.requests: list[str] = []
@@ -97,7 +99,8 @@ class FakeAzure:
     def _bill(self) -> Mapping[str, Any]:
         today = datetime.now(UTC).date()
         days = [today - timedelta(days=n + 2) for n in range(len(self.costs))]
-        rows = [[cost, int(f"{day:%Y%m%d}"), "EUR"] for cost, day in zip(reversed(self.costs), days, strict=True)]
+        bills = list(zip(reversed(self.costs), days, strict=True))
+        rows = [[cost, int(f"{day:%Y%m%d}"), currency] for cost, day in bills for currency in self.currencies]
         return {
             "properties": {"columns": [{"name": "Cost"}, {"name": "UsageDate"}, {"name": "Currency"}], "rows": rows}
         }
@@ -117,6 +120,8 @@ def _serve(azure: FakeAzure, tls: ssl.SSLContext | None) -> ThreadingHTTPServer:
             content = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
+            if status == 429 and azure.retry_after is not None:
+                self.send_header("Retry-After", str(azure.retry_after))
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

@@ -40,7 +40,7 @@ LAYERS: dict[str, set[str]] = {
 # library -> the only places that may import it
 GATES = {
     "asyncpg": ("store.db.", "stack.faults.", "stack.postgres."),
-    "mqtt5": ("agent.ingest.session.", "probes.mqtt."),
+    "mqtt5": ("agent.ingest.options.", "agent.ingest.session.", "probes.mqtt."),
     "aiomqtt": ("probes.broker.", "agent.simulate.fleet."),
     "sqlite3": ("agent.ingest.spool.",),
     "psutil": ("probes.host.", "stack.broker.", "stack.drills.", "stack.faults.", "stack.sshd."),

@@ -64,7 +64,7 @@ def by_metric(answer: dict[str, Any]) -> dict[str, list[float]]:
 async def test_metrics_errors_and_costs(azure: FakeAzure, config_file: Path) -> None:
     azure.costs = [2.0, 2.0, 9.0]
     code, answer = await ask(azure, config_file)
-    assert (code, answer["errors"]) == (0, [])
+    assert (code, answer["errors"]) == (0, {})
     assert by_metric(answer) == {
         "azure.vm.cpu_credits": [120.0],
         "azure.vm.available": [1.0],
@@ -96,7 +96,7 @@ async def test_maintenance_that_is_announced(azure: FakeAzure, config_file: Path
 async def test_a_token_that_ends_is_fetched_again(azure: FakeAzure, config_file: Path) -> None:
     azure.token_seconds = 1
     code, answer = await ask(azure, config_file)
-    assert (code, answer["errors"]) == (0, [])
+    assert (code, answer["errors"]) == (0, {})
     assert sum("/identity/oauth2/token" in path for path in azure.requests) >= 2
 
 
@@ -109,7 +109,7 @@ async def test_answers_that_are_none(azure: FakeAzure, config_file: Path) -> Non
     azure.faults = {"metrics": 5.0}
     config_file.write_text(config_file.read_text() + "timeout_seconds = 0.3\n")
     code, answer = await ask(azure, config_file)
-    assert (code, "timed out" in answer["errors"][0], len(answer["errors"])) == (1, True, 1)
+    assert (code, "timed out" in answer["errors"]["vm"], len(answer["errors"])) == (1, True, 1)
     assert by_metric(answer)["azure.cost.daily"]
 
 
@@ -128,14 +128,14 @@ async def test_one_question_that_fails_does_not_spoil_the_others(
     azure.faults = fault
     code, answer = await ask(azure, config_file)
     assert code == 1
-    assert message in answer["errors"][0]
+    assert message in next(iter(answer["errors"].values()))
     assert len(by_metric(answer)) >= 2
 
 
 async def test_half_an_answer_is_none(azure: FakeAzure, config_file: Path) -> None:
     azure.partial = True
     code, answer = await ask(azure, config_file)
-    assert (code, "only a part was answered" in answer["errors"][0]) == (1, True)
+    assert (code, "only a part was answered" in answer["errors"]["function"]) == (1, True)
 
 
 async def test_no_identity_is_said_for_each(azure: FakeAzure, config_file: Path) -> None:
@@ -176,17 +176,42 @@ async def test_the_agent_keeps_what_was_measured(
     assert "answered 403" in (poll.health.error or "")
 
 
-async def test_a_bill_that_is_refused_is_not_asked_for_at_once_again(
+async def test_what_refuses_is_asked_more_rarely_and_the_rest_as_before(
     azure: FakeAzure, config_file: Path, db: Db, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in azure.environment.items():
         monkeypatch.setenv(name, value)
     poll = CloudPoll(db, "a", CloudSettings.model_validate(azure.settings), command(config_file))
-    azure.faults = {"CostManagement": 429}
+    azure.faults = {"CostManagement": 429, "workspaces": 403}
     await poll.round()
-    asked = sum("CostManagement" in path for path in azure.requests)
+    azure.requests.clear()
     await poll.round()
-    assert sum("CostManagement" in path for path in azure.requests) == asked > 0
+    assert {
+        word for path in azure.requests for word in ("CostManagement", "workspaces", "metrics") if word in path
+    } == {"metrics"}
+    assert poll.health.found == "120 CPU credits"
+
+
+async def test_azure_that_wants_us_to_wait_for_minutes_spoils_nothing(azure: FakeAzure, config_file: Path) -> None:
+    azure.retry_after, azure.faults = 600, {"CostManagement": 429}
+    async with asyncio.timeout(60):
+        code, answer = await ask(azure, config_file)
+    assert (code, list(answer["errors"])) == (1, ["costs"])
+    assert by_metric(answer)["azure.vm.cpu_credits"] == [120.0]
+
+
+async def test_a_bill_in_two_currencies_is_kept_as_two(
+    azure: FakeAzure, config_file: Path, db: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in azure.environment.items():
+        monkeypatch.setenv(name, value)
+    azure.currencies, azure.costs = ("EUR", "USD"), [1.0, 2.0, 3.0, 4.0]
+    azure.events = [{"EventType": "Reboot", "Resources": ["vm1"], "NotBefore": ""}] * 2
+    poll = CloudPoll(db, "a", CloudSettings.model_validate(azure.settings), command(config_file))
+    await poll.round()
+    assert poll.health.error is None
+    found = await series.stored(db, "azure.cost.daily", 0, 4e9)
+    assert {window.labels["currency"]: window.count for window in found} == {"EUR": 4, "USD": 4}
 
 
 async def test_a_process_that_says_nothing_is_an_error(db: Db) -> None:

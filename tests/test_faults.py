@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -266,3 +267,51 @@ async def test_two_agents_share_one_database(stack: LocalStack) -> None:
     assert other.stop() == 0
     stopped: Path = other.log
     assert '"unsettled": 0' in stopped.read_text()
+
+
+async def test_agents_of_a_group_share_the_messages_while_one_is_killed_and_one_is_added(stack: LocalStack) -> None:
+    """Each message is dealt to one of them; what was dealt to one that dies comes when it is back, and once."""
+    trial = Trial(stack, long(60, 10), TIMED, mqtt__share_group="ingest")
+    second = stack.agent("agent-2", {"mqtt__share_group": "ingest"})
+    third = stack.agent("agent-3", {"mqtt__share_group": "ingest"})
+    second.start()
+    await second.ready()
+    await trial.start()
+    await trial.until(lambda: second.metrics().get("iot_ingest_inserted_total", 0) > 50)
+    second.process.kill()
+    third.start()
+    await third.ready()
+    await trial.until(lambda: third.metrics().get("iot_ingest_inserted_total", 0) > 50)
+    second.start()
+    first = await trial.check()
+    assert first["iot_ingest_received_total"] > 50
+    for agent in (second, third):
+        metrics = await asyncio.to_thread(agent.metrics)
+        assert metrics["iot_ingest_received_total"] > 0
+        _balanced(metrics)
+        assert await asyncio.to_thread(agent.stop) == 0
+
+
+async def test_an_agent_that_is_retired_leaves_nothing_behind(stack: LocalStack) -> None:
+    """What the broker kept for it while it was away is stored; then the broker deals nothing to it any more."""
+    trial = Trial(stack, long(40, 8), TIMED, mqtt__share_group="ingest")
+    other = stack.agent("agent-2", {"mqtt__share_group": "ingest"})
+    other.start()
+    await other.ready()
+    await trial.start()
+    await trial.until(lambda: other.metrics().get("iot_ingest_inserted_total", 0) > 20)
+    running = await _retire(other)
+    assert (running[0], "is running" in running[1]) == (2, True)
+    assert await asyncio.to_thread(other.stop) == 0
+    code, said = await _retire(other)
+    assert (code, "agent-2 is retired" in said) == (0, True), said
+    await trial.check()
+
+
+async def _retire(agent: LocalAgent) -> tuple[int, str]:
+    argv = (sys.executable, "-m", "agent", "retire", "--config", str(agent.config_file), "--seconds", "60")
+    process = await asyncio.create_subprocess_exec(
+        *argv, stdout=-1, stderr=-2, env=os.environ | agent.environment, cwd=Path(__file__).parent.parent
+    )
+    said, _ = await process.communicate()
+    return process.returncode or 0, said.decode()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import subprocess
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -65,11 +66,14 @@ def test_what_we_ship_is_well_and_each_thing_less_is_not() -> None:
     assert outcomes == [FAIL, FAIL, PASS, UNKNOWN]
 
 
-def test_only_what_came_after_the_last_reload_counts() -> None:
+def test_only_complaints_about_the_files_that_are_there_count() -> None:
     bad = '2026-11-26T10:00:00: Error: Invalid line in acl_file "x".'
-    assert broker_files.damaged_since_reload(f"mosquitto version 2.0.11 starting\n{bad}\n") == bad
-    assert broker_files.damaged_since_reload(f"{bad}\n2026-11-26T10:00:01: Reloading config.\n") == ""
-    assert broker_files.damaged_since_reload(f"Reloading config.\n{bad}\nSaving in-memory database") == bad
+    said_at = datetime.fromisoformat("2026-11-26T10:00:00").timestamp()
+    log = f"2026-11-26T09:59:00: New connection\n{bad}\n2026-11-26T10:00:01: something else\n"
+    assert broker_files.damaged_since(log, said_at - 5) == bad
+    assert broker_files.damaged_since(log, said_at + 0.4) == bad  # within the same second
+    assert broker_files.damaged_since(log, said_at + 1) == ""
+    assert broker_files.damaged_since("Error: Unable to open acl_file", said_at) == "Error: Unable to open acl_file"
 
 
 def test_files_that_others_may_write(tmp_path: Path) -> None:

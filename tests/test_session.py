@@ -10,8 +10,8 @@ import pytest
 
 from agent.ingest.delivery import Delivery
 from agent.ingest.link import Link, tls_dial
+from agent.ingest.options import SessionOptions
 from agent.ingest.redelivery import Horizon
-from agent.ingest.session import SessionOptions
 from probes.broker import BrokerError, BrokerLogin, client, publish
 from probes.tls import verifying_context
 from stack.broker import INGEST_USER, Broker

@@ -1,25 +1,31 @@
 """Installation, upgrade and way back: the wheel in an empty environment, files below a root, versions side by side."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
 import sys
 import sysconfig
+import threading
 import zipfile
 from collections.abc import AsyncIterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from agent import service
 from agent.ingest.delivery import Delivery
 from agent.ingest.spool import Spool
-from agent.setup import plan
+from agent.setup import plan, wellness
 from agent.setup.perform import Performer, StepFailed
 from agent.setup.plan import Facts
-from agent.setup.steps import Command, Outcome, Text
+from agent.setup.steps import Command, Link, Outcome, Text
+from agent.setup.wellness import Wellness
 from stack import operations
+from stack.broker import free_port
 from stack.local import LocalStack, fleet, short_directory
 from tests.consoles import run_cli
 
@@ -163,7 +169,7 @@ def test_the_broker_is_installed_with_the_plugin_of_this_architecture() -> None:
 
 
 def test_what_is_there_is_not_done_again() -> None:
-    there = Facts("/opt/iot-agent/venv", has_user=True, has_identity=True, diverted=True, systemd=False)
+    there = Facts("/opt/iot-agent/venv", has_user=True, has_identity=True, diverted=plan.LOGROTATE_ASIDE, systemd=False)
     assert not [step for step in plan.install(files(), there) if isinstance(step, Command) and step.needed]
 
 
@@ -173,9 +179,16 @@ async def test_messages_that_exist_nowhere_else_are_not_purged(tmp_path: Path) -
     spool = Spool(state / "spool.sqlite", 2**20)
     await spool.append([Delivery("tenants/a/devices/b/c", b"{}", 1, None, 0, 0.0, None)])
     spool.close()
+    size = spool.path.stat().st_size
     argv = (sys.executable, "-m", "agent", "uninstall", "--purge", "--root", str(tmp_path))
     code, said = await ended(*argv, cwd=ROOT)
-    assert (code, "exist nowhere else" in said, state.exists()) == (1, True, True)
+    assert (code, "1 messages wait in" in said, spool.path.stat().st_size) == (1, True, size)
+    spool.path.rename(state / "spool.sqlite.damaged-1")
+    code, said = await ended(*argv, "--dry-run", cwd=ROOT)
+    assert (code, "of a spool that was damaged" in said) == (1, True)
+    (state / "spool.sqlite").write_bytes(b"no database")
+    code, said = await ended(*argv, cwd=ROOT)
+    assert (code, {path.name for path in state.iterdir()} >= {"spool.sqlite", "spool.sqlite.damaged-1"}) == (1, True)
     code, said = await ended(*argv, "--force", cwd=ROOT)
     assert (code, state.exists()) == (0, False), said
 
@@ -230,7 +243,10 @@ async def test_an_upgrade_is_tried_first_and_taken_back_when_it_does_not_get_wel
     (base / "current").symlink_to(installed.parent)
     agent, restart = stack.agent(), restarter(stack, base)
     where = ("--base", base, "--config", agent.config_file, "--restart", restart, "--within")
-    env = dict(agent.environment) | {"PIP_NO_INDEX": "1"}
+    secrets = tmp_path / "secrets"  # as systemd gives them to the service
+    secrets.mkdir(mode=0o700)
+    (secrets / "database-url").write_text(agent.environment["DATABASE_URL"])
+    env = {"CREDENTIALS_DIRECTORY": str(secrets), "PIP_NO_INDEX": "1"}
 
     async def upgrade(version: str, within: int, **changed: str) -> tuple[int, str]:
         argv = (base / "current/bin/iot-agent", "upgrade", version_of(wheel, version, **changed), *where, str(within))
@@ -251,6 +267,11 @@ async def test_an_upgrade_is_tried_first_and_taken_back_when_it_does_not_get_wel
         code, said = await ended(base / "current/bin/iot-agent", "rollback", *where, "60", env=env)
         assert (code, said) == (0, "v runs again\n")
         await _version(stack, "0.1.0")
+        assert (base / "previous").readlink() == base / "venv-0.1.3"
+        agent.config_file.write_text(agent.config_file.read_text().replace(f"port = {agent.port}", "port = 1"))
+        code, said = await ended(base / "current/bin/iot-agent", "rollback", *where, "3", env=env)
+        assert (code, "venv-0.1.3 is back, and: " in said) == (1, True), said  # it stays where one wanted it
+        assert (base / "current").readlink() == base / "venv-0.1.3"
     finally:
         pid = stack.state / "pid"
         if pid.exists():
@@ -266,3 +287,66 @@ async def _version(stack: LocalStack, version: str) -> None:
             if f"agent-1 {version}:" in done.stdout:
                 return
             await asyncio.sleep(0.3)
+
+
+def test_an_installation_leaves_the_version_that_runs() -> None:
+    facts = Facts("/opt/iot-agent/venv", current="/opt/iot-agent/venv-0.2.0")
+    assert Link(plan.PROGRAM, "/opt/iot-agent/venv-0.2.0") in plan.install(files(), facts)
+
+
+def test_the_distributions_log_rotation_goes_where_nobody_reads_it() -> None:
+    wrong = Facts("/opt/iot-agent/venv", diverted="/etc/logrotate.d/mosquitto.distrib")
+    argvs = [step.argv for step in plan.install(files(), wrong) if isinstance(step, Command) and step.needed]
+    removed, added = [argv for argv in argvs if argv[0] == "dpkg-divert"]
+    assert "--remove" in removed
+    assert added[added.index("--divert") + 1].endswith(".dpkg-dist")  # of logrotate's list of names to pass over
+
+
+def test_root_has_the_secrets_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setattr(service, "SECRETS", tmp_path)
+    (tmp_path / "database-url").write_text("postgresql://a:b@db.example.net/d")
+    settings = service.settings(ROOT / "deploy" / "agent.toml")
+    assert settings.target.host == "db.example.net"
+    monkeypatch.setattr(service, "SECRETS", tmp_path / "none")
+    assert service.environment() == {}
+
+
+HEALTHY: dict[str, object] = {"version": "2", "parts": {"canary": {"state": "ok"}, "database": {"state": "ok"}}}
+
+
+def answering(*bodies: dict[str, object]) -> int:
+    """A port on which each answer comes once, and the last one for ever."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = queue.pop(0) if len(queue) > 1 else queue[0]
+            self.send_response(200 if "crit" not in str(body) else 503)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Silent."""
+
+    queue = list(bodies)
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return int(server.server_port)
+
+
+def with_state(part: str, state: str) -> dict[str, object]:
+    return HEALTHY | {"parts": {"canary": {"state": "ok"}, "database": {"state": "ok"}, part: {"state": state}}}
+
+
+def test_well_is_as_well_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wellness, "AGAIN_SECONDS", 0.01)
+    first = with_state("canary", "unknown")
+    wellness.wait(Wellness(answering(first, first, HEALTHY)), "2", 5)
+    wellness.wait(Wellness(answering(with_state("disk", "crit")), critical=frozenset({"disk"})), "2", 5)
+    for body, why in ((with_state("database", "crit"), "critical: database"), (first, "no message has come through"),
+                      (HEALTHY | {"version": "1"}, "version 1 answers")):  # fmt: skip
+        with pytest.raises(StepFailed, match=why):
+            wellness.wait(Wellness(answering(body)), "2", 0.2)
+    assert wellness.look(answering(with_state("disk", "crit"))).critical == {"disk"}
+    with pytest.raises(StepFailed, match="does not answer"):
+        wellness.wait(Wellness(free_port()), "2", 0.1)

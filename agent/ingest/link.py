@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 import structlog
 
 from agent.ingest.delivery import Delivery
+from agent.ingest.options import SessionOptions
 from agent.ingest.pipeline import backoff
 from agent.ingest.redelivery import Horizon
-from agent.ingest.session import Receiver, Refused, Session, SessionError, SessionOptions
+from agent.ingest.session import Receiver, Refused, Session, SessionError
 
 log = structlog.get_logger()
 CONNECT_SECONDS = 15.0
@@ -121,12 +122,12 @@ class Link:
         if self._session is not None:
             self._session.stop_reading()
 
-    def disconnect(self) -> None:
-        """Leave politely; the broker keeps the session and queues for us."""
+    def disconnect(self, forget: bool = False) -> None:
+        """Leave politely; the broker keeps the session and queues for us, unless it is to forget us."""
         self._closing = True
         self._changed.set()
         if self._session is not None:
-            self._session.disconnect()
+            self._session.disconnect(forget)
 
     async def run(self) -> None:
         """Until disconnect() is called."""

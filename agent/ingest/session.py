@@ -7,17 +7,16 @@ an acknowledgement that comes after a reconnect is never sent.
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import mqtt5
 
 from agent.ingest.delivery import Delivery, total_size
+from agent.ingest.options import SessionOptions
 from agent.ingest.redelivery import IN_DOUBT_SECONDS
 
 PUBACK = b"\x40\x02"
 PINGREQ = mqtt5.PingReqPacket().write()
-SUBSCRIBE_ID = 1
 FIRST_ERROR_CODE = 0x80  # MQTT 5, section 2.4
 RESUME_AT = 0.5  # share of the byte limit at which a paused connection is read again
 
@@ -40,43 +39,6 @@ class Receiver(Protocol):
 
     def lost(self, epoch: int) -> None:
         """That connection is gone; whatever it delivered and was not taken yet will come again."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionOptions:
-    """How to open a session. Sizes are bytes, times seconds."""
-
-    client_id: str
-    username: str
-    password: str = field(repr=False)
-    topic_filter: str
-    receive_maximum: int
-    max_packet: int
-    buffer_limit: int
-    keepalive: int
-    session_expiry: int
-
-    def connect_packet(self) -> bytes:
-        # 65535 is the default, so the codec would leave it out, and Mosquitto then sends 20 at a time
-        return mqtt5.ConnectPacket(
-            self.client_id,
-            username=self.username,
-            password=self.password.encode(),
-            clean_start=False,
-            keep_alive=self.keepalive,
-            session_expiry_interval=self.session_expiry,
-            receive_max=min(self.receive_maximum, 65_534),
-            max_packet_size=self.max_packet,
-        ).write()
-
-    def subscribe_packet(self) -> bytes:
-        # SEND_NEVER: a retained message is old news that would come back as a new row on each subscribe
-        wanted = mqtt5.TopicFilter(
-            self.topic_filter,
-            max_qos=mqtt5.QoS.AT_LEAST_ONCE,
-            retain_handling=mqtt5.RetainHandling.SEND_NEVER,
-        )
-        return mqtt5.SubscribePacket(SUBSCRIBE_ID, [wanted]).write()
 
 
 class Session(asyncio.Protocol):
@@ -169,11 +131,12 @@ class Session(asyncio.Protocol):
         if self._transport is not None:
             self._transport.pause_reading()
 
-    def disconnect(self) -> None:
-        """Say goodbye and keep the session at the broker, then close once everything is written."""
+    def disconnect(self, forget: bool = False) -> None:
+        """Say goodbye, then close once everything is written. The broker keeps the session, unless it is to forget."""
         self._draining = True
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(mqtt5.DisconnectPacket().write())
+            expiry = 0 if forget else None
+            self._transport.write(mqtt5.DisconnectPacket(session_expiry_interval=expiry).write())
             self._transport.close()
 
     def abort(self) -> None:
@@ -232,18 +195,13 @@ class Session(asyncio.Protocol):
     def _control(self, packet: mqtt5.Packet) -> None:
         match packet:
             case mqtt5.ConnAckPacket(reason_code=mqtt5.ConnAckReasonCode.SUCCESS):
-                self.resumed = packet.session_present
-                self._connected_at = self._heard_at
-                assert self._transport is not None
-                self._transport.write(self._options.subscribe_packet())
-                if (
-                    self.resumed
-                ):  # old messages come before SUBACK, and may be more than we can take before acknowledging
-                    self._now_ready()
+                self._accepted(packet.session_present)
             case mqtt5.ConnAckPacket():
                 self._fail(Refused(_refusal(packet, self._options)))
             case mqtt5.SubAckPacket():
                 self._subscribed(int(packet.reason_codes[0]))
+            case mqtt5.UnsubAckPacket() if self._options.leaving:
+                self._now_ready()
             case mqtt5.PingRespPacket():
                 self.confirmed, self._ping_mark = self._ping_mark, None
             case mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER):
@@ -256,10 +214,21 @@ class Session(asyncio.Protocol):
             case mqtt5.DisconnectPacket():
                 self._fail(SessionError(f"the broker disconnected us: {packet.reason_code.name}"))
 
+    def _accepted(self, resumed: bool) -> None:
+        assert self._transport is not None
+        self.resumed, self._connected_at = resumed, self._heard_at
+        former = self._options.unsubscribe_packet()
+        if former is not None:
+            self._transport.write(former)
+        if not self._options.leaving:
+            self._transport.write(self._options.subscribe_packet())
+        if resumed:  # old messages come before SUBACK, and may be more than we can take before acknowledging
+            self._now_ready()
+
     def _subscribed(self, code: int) -> None:
         if code >= FIRST_ERROR_CODE:
             name = mqtt5.SubAckReasonCode(code).name
-            self._fail(Refused(f"the broker refused the subscription to {self._options.topic_filter}: {name}"))
+            self._fail(Refused(f"the broker refused the subscription to {self._options.subscription}: {name}"))
         elif code == 0:
             self._fail(Refused("the broker grants QoS 0 only, which loses messages; allow QoS 1 for this user"))
         else:

@@ -1,6 +1,7 @@
 """What could not be written to the database yet: an SQLite file, fsynced before anything in it is acknowledged."""
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -173,3 +174,16 @@ def _open(path: Path, max_bytes: int) -> sqlite3.Connection:
     db.executescript(SCHEMA)
     path.chmod(0o600)
     return db
+
+
+def waiting(path: Path) -> int | None:
+    """How many messages are in a spool that nobody has open; None when it cannot be read. Changes nothing."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        return None
+    if not path.exists():
+        return 0
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            return int(db.execute("select count(*) from spool").fetchone()[0])
+    except sqlite3.Error:
+        return None

@@ -12,9 +12,8 @@ PROGRAM = f"{BASE}/current"  # a link to the virtual environment in use, so that
 STATE = "/var/lib/iot-agent"
 MANAGED = "/etc/mosquitto/iot/managed"
 PACKAGES = ("mosquitto", "mosquitto-clients", "polkitd", "adduser")
-LOGROTATE = (
-    "/etc/logrotate.d/mosquitto"  # the distribution's: it reloads the broker, and with it whatever files are there
-)
+LOGROTATE = "/etc/logrotate.d/mosquitto"  # the distribution's: it reloads the broker
+LOGROTATE_ASIDE = f"{LOGROTATE}.dpkg-dist"  # a name that logrotate passes over
 PLUGIN = "/usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so"
 AS_AGENT = ("setpriv", f"--reuid={USER}", f"--regid={USER}", f"--groups={USER},{BROKER}")
 UNITS = ("iot-agent.service", "iot-agent-doctor.service", "iot-agent-doctor.timer")
@@ -32,16 +31,19 @@ THEIRS = {"agent.toml": "/etc/iot-agent/agent.toml", "mosquitto.conf": "/etc/mos
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Of the machine. missing: packages; plugin: the broker's dynamic-security plugin, "" before it is installed.
+    """Of the machine. missing: packages; plugin: the broker's dynamic-security plugin, also before it is installed.
 
-    program: the virtual environment that runs this; systemd: it runs here.
+    program: the virtual environment that runs this; current: the one that the service uses, "" when there is none.
+    diverted: where the distribution's log rotation was put, "" when it was not. systemd: it runs here.
     """
 
     program: str
+    current: str = ""
     missing: tuple[str, ...] = ()
     has_user: bool = False
     has_identity: bool = False
-    diverted: bool = False
+    has_unit: bool = False
+    diverted: str = ""
     plugin: str = PLUGIN
     systemd: bool = True
 
@@ -51,15 +53,26 @@ def install(files: Mapping[str, str], facts: Facts) -> list[Step]:
     return [
         *_packages(facts),
         *_places(),
-        Link(PROGRAM, facts.program),
+        Link(PROGRAM, facts.current or facts.program),  # another version is for `upgrade`, which tries it first
         Link("/usr/local/bin/iot-agent", f"{PROGRAM}/bin/iot-agent"),
         *(Text(target, _fitting(files[name], facts), keep=True) for name, target in THEIRS.items()),
         Command((*AS_AGENT, f"{PROGRAM}/bin/iot-agent", "creds", "init"), needed=not facts.has_identity),
-        Command(("dpkg-divert", "--quiet", "--local", "--rename", "--add", LOGROTATE), needed=not facts.diverted),
+        *_rotation_aside(facts),
         *(Text(target, files[name]) for name, target in OURS.items()),
         Command(("systemctl", "daemon-reload"), needed=facts.systemd),
         Command(("systemctl", "enable", "--quiet", "mosquitto.service", *UNITS[:1], UNITS[2]), needed=facts.systemd),
         Command(("systemctl", "start", UNITS[2]), needed=facts.systemd),
+        Command(("systemctl", "try-restart", "systemd-journald.service"), needed=facts.systemd),
+    ]
+
+
+def _rotation_aside(facts: Facts) -> list[Step]:
+    """The distribution's log rotation out of the way, where logrotate does not read it."""
+    divert = ("dpkg-divert", "--quiet", "--local", "--rename")
+    there = facts.diverted == LOGROTATE_ASIDE
+    return [
+        Command((*divert, "--remove", LOGROTATE), needed=bool(facts.diverted) and not there),
+        Command((*divert, "--divert", LOGROTATE_ASIDE, "--add", LOGROTATE), needed=not there),
     ]
 
 
@@ -67,6 +80,7 @@ def _packages(facts: Facts) -> list[Step]:
     argv = ("apt-get", "install", "-y", "-qq", "--no-install-recommends", *facts.missing)
     user = ("adduser", "--quiet", "--system", "--group", "--no-create-home", "--home", STATE, USER)
     return [
+        Command(("apt-get", "update", "-qq"), needed=bool(facts.missing)),
         Command(("env", "DEBIAN_FRONTEND=noninteractive", *argv), needed=bool(facts.missing)),
         Command(user, needed=not facts.has_user),
     ]
@@ -88,12 +102,17 @@ def _fitting(text: str, facts: Facts) -> str:
     return text.replace(PLUGIN, facts.plugin or PLUGIN)
 
 
+def stop(facts: Facts) -> list[Step]:
+    """What comes before an uninstallation; only then the spool is what it will be."""
+    argv = ("systemctl", "disable", "--quiet", "--now", *UNITS[:1], UNITS[2])
+    return [Command(argv, needed=facts.systemd and facts.has_unit)]
+
+
 def uninstall(facts: Facts, purge: bool) -> list[Step]:
     """Configuration, secrets, state and the broker stay unless purge; the database is never touched."""
     steps: list[Step] = [
-        Command(("systemctl", "disable", "--quiet", "--now", *UNITS[:1], UNITS[2]), needed=facts.systemd),
         *(Gone(target) for target in OURS.values()),
-        Command(("dpkg-divert", "--quiet", "--local", "--rename", "--remove", LOGROTATE), needed=facts.diverted),
+        Command(("dpkg-divert", "--quiet", "--local", "--rename", "--remove", LOGROTATE), needed=bool(facts.diverted)),
         Gone("/etc/systemd/system/mosquitto.service.d"),
         Gone("/etc/systemd/journald.conf.d"),
         Gone("/usr/local/bin/iot-agent"),
