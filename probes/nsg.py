@@ -1,29 +1,34 @@
 """Whether network security groups let a packet in, as Azure decides it. Pure.
 
-Rules are read as `az network nsg list -o json` prints them: inbound ones, lowest priority number first, the first that
-matches decides, the default rules come last; the group of the subnet and that of the network interface must both
-allow. Source: Microsoft Learn, "Network security groups".
+Inbound rules, lowest priority number first; the first that matches decides, the default rules come last; the group of
+the subnet and that of the network interface must both allow. Source: Microsoft Learn, "Network security groups".
+Security admin rules of a network manager come before all of them and are not read.
 """
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from probes.finding import Finding, Outcome, judged, unknown
+from probes import spans
+from probes.finding import Finding, Outcome, failed, judged, unknown
+from probes.nsg_rules import (
+    Group,
+    destination_fits,
+    flat,
+    inbound,
+    port_fits,
+    protocol_fits,
+    ranges,
+    reference,
+    sources,
+    why_doubtful,
+)
+from probes.spans import Span
 
-ANY = {"*", "any", "0.0.0.0/0", "::/0"}
-EVERYWHERE = "internet"
 WORLD = "world"
-SAMPLES = ("8.8.8.8", "1.1.1.1", "193.0.0.1")  # of the world; and one of each wide network that a rule allows
-WIDE = {4: 24, 6: 64}  # a network of at most so many bits is no list of one's own addresses
-INSIDE = [ipaddress.ip_network(text) for text in (
-    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "fc00::/7",
-    "fe80::/10",
-)]  # fmt: skip
-WITHIN = {"virtualnetwork", "azureloadbalancer"}
-Group = Mapping[str, Any]
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+MOST = {4: 2**8, 6: 2**65}  # so many addresses may be a list of one's own, as a /24 or two /64 are
+NO_GROUP = "no network security group: everything is let in, or nothing, by the kind of public address"
+LAST_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,35 +42,29 @@ class Door:
 
 
 def doors(vm: Group, nics: Sequence[Group], vnets: Sequence[Group], groups: Sequence[Group]) -> list[Door]:
-    """The VM's, from the answers of az. Ids are compared as Azure does, without case."""
-    mine = {str(one["id"]).lower() for one in (vm.get("networkProfile") or {}).get("networkInterfaces", ())}
-    known = {str(group["id"]).lower(): group for group in groups}
-    subnets = {str(subnet["id"]).lower(): subnet for vnet in vnets for subnet in vnet.get("subnets") or ()}
-    found = []
-    for nic in nics:
-        if str(nic["id"]).lower() not in mine:
-            continue
-        places = [_flat(place) for place in nic.get("ipConfigurations") or ()]
-        holders = [nic, *(subnets.get(_id(place.get("subnet")), {}) for place in places)]
-        ids = {_id(_flat(holder).get("networkSecurityGroup")): None for holder in reversed(holders)}
-        missing = [name for name in ids if name and name not in known]
-        if missing:
-            raise ValueError(
-                f"the network security group {missing[0].rsplit('/', 1)[-1]} is not among those that az lists"
-            )
-        addresses = tuple(str(place["privateIPAddress"]) for place in places if place.get("privateIPAddress"))
-        public = any(place.get("publicIPAddress") for place in places)
-        found.append(Door(str(nic["name"]), public, tuple(known[name] for name in ids if name), addresses))
-    return found
+    """The VM's, from the answers of az. Raises ValueError when one of them leaves out what another one names."""
+    mine = {reference(one) for one in (vm.get("networkProfile") or {}).get("networkInterfaces", ())}
+    known = {reference(group): group for group in groups}
+    subnets = {reference(subnet): flat(subnet) for vnet in vnets for subnet in flat(vnet).get("subnets") or ()}
+    return [_door(nic, subnets, known) for nic in nics if reference(nic) in mine]
 
 
-def _flat(thing: Group) -> Group:
-    """Older versions of az put some fields under `properties`."""
-    return {**(thing.get("properties") or {}), **thing}
+def _door(nic: Group, subnets: dict[str, Group], known: dict[str, Group]) -> Door:
+    places = [flat(place) for place in flat(nic).get("ipConfigurations") or ()]
+    wanted = [reference(place.get("subnet")) for place in places]
+    _all_listed("subnet", wanted, subnets)
+    holders = [*(subnets[name] for name in wanted if name), flat(nic)]
+    ids = list(dict.fromkeys(reference(holder.get("networkSecurityGroup")) for holder in holders))
+    _all_listed("network security group", ids, known)
+    addresses = tuple(str(place["privateIPAddress"]) for place in places if place.get("privateIPAddress"))
+    public = any(place.get("publicIPAddress") for place in places)
+    return Door(str(nic["name"]), public, tuple(known[name] for name in ids if name), addresses)
 
 
-def _id(reference: Group | None) -> str:
-    return str((reference or {}).get("id", "")).lower()
+def _all_listed(what: str, names: Sequence[str], listed: dict[str, Group]) -> None:
+    for name in names:
+        if name and name not in listed:
+            raise ValueError(f"{what} {name.rsplit('/', 1)[-1]} is not among those that az lists")
 
 
 def reach_any(found: Sequence[Door], source: str, port: int, expect: str) -> Finding:
@@ -80,153 +79,121 @@ def reach_any(found: Sequence[Door], source: str, port: int, expect: str) -> Fin
 
 
 def open_ports(found: Sequence[Door], allowed: set[int]) -> Finding:
-    """No port but those is open to the world: tried at the ends of every range that some rule allows."""
-    ends = {
-        port
+    """No port but those is open to the world, by TCP or UDP: one is tried of each range between two rules' ends."""
+    bare = [door.name for door in found if not door.groups]
+    if bare or not found:
+        return failed(f"{bare[0]} has no network security group") if bare else unknown("az lists no interface")
+    ends = {0, *allowed, *(port + 1 for port in allowed)} | {
+        end
         for door in found
         for group in door.groups
-        for rule in _rules(group)
-        if str(rule.get("access", "")).lower() == "allow" and _tcp(rule)
-        for first, last in _ranges(rule)
-        for port in (
-            first,
-            (first + last) // 2,
-            last,
-            *(p for p in (22, 80, 443, 1883, 3389, 5432) if first <= p <= last),
-        )
+        for rule in inbound(group)
+        for first, last in ranges(rule)
+        for end in (first, last + 1)
     }
-    for port in sorted(ends - allowed):
-        tried = reach_any(found, WORLD, port, "deny")
-        if tried.outcome is not Outcome.PASS:
-            return tried
-    bare = [door.name for door in found if not door.groups]
-    return judged(not bare and bool(found), f"{bare[0]} has no network security group: everything is let in" if bare
-                  else f"only {', '.join(map(str, sorted(allowed)))} may be open to the world")  # fmt: skip
+    asked = [(port, protocol) for port in sorted(ends) if port <= LAST_PORT for protocol in ("tcp", "udp")]
+    tried = [
+        _world(door.groups, port, "deny", door.addresses, protocol)
+        for port, protocol in asked
+        if not (port in allowed and protocol == "tcp")
+        for door in found
+    ]
+    for outcome in (Outcome.FAIL, Outcome.UNKNOWN):
+        wrong = next((one for one in tried if one.outcome is outcome), None)
+        if wrong is not None:
+            return wrong
+    return judged(True, f"only {', '.join(map(str, sorted(allowed)))} may be open to the world")
 
 
 def reach(groups: Sequence[Group], source: str, port: int, expect: str, addresses: Sequence[str] = ()) -> Finding:
     """Through all groups (subnet's and NIC's), TCP. expect: allow or deny. Raises ValueError for a bad address.
 
-    source: an address, or `world`: then nobody in it may come in for deny, and each sample must for allow.
+    source: an address, or `world`: then only a few addresses of it may come in for deny, and all must for allow.
     addresses: of the machine, for rules that name a destination.
     """
     if not groups:
-        return judged(expect == "allow", "no network security group: everything is let in")
+        return failed(NO_GROUP) if expect == "deny" else unknown(NO_GROUP)
     if source == WORLD:
-        found = [reach(groups, address, port, expect, addresses) for address in (*SAMPLES, *_wide(groups, port))]
-        return next((one for one in found if one.outcome is not Outcome.PASS), found[0])
-    said = []
-    for group in groups:
-        outcome, why = _decided(group, source, port, addresses)
-        if outcome == "deny" and expect == "deny":  # whatever the others say
-            return judged(True, f"{source} to {port}: {group.get('name', '?')}: {why}")
-        said.append((outcome, f"{group.get('name', '?')}: {why}"))
-    for outcome, why in said:
-        if outcome is None:
-            return unknown(why)
-    allowed = all(access == "allow" for access, _ in said)
-    words = "; ".join(why for _, why in said)
-    return judged(("allow" if allowed else "deny") == expect, f"{source} to {port}: {words}")
-
-
-def _rules(group: Group) -> list[Group]:
-    """Inbound ones in their order."""
-    rules = [_flat(rule) for rule in (*(group.get("securityRules") or ()), *(group.get("defaultSecurityRules") or ()))]
-    inbound = [rule for rule in rules if str(rule.get("direction", "")).lower() == "inbound"]
-    return sorted(inbound, key=lambda rule: int(rule["priority"]))
-
-
-def _decided(group: Group, source: str, port: int, addresses: Sequence[str]) -> tuple[str | None, str]:
-    """(allow, deny or None for not known, by which rule)."""
+        return _world(groups, port, expect, addresses, "tcp")
     address = ipaddress.ip_address(source)
-    for rule in _rules(group):
-        if not _tcp(rule) or not _port_fits(rule, port):
+    one = [(int(address), int(address))]
+    lets = [_let(group, address.version, one, port, addresses, "tcp") for group in groups]
+    said = [f"{group.get('name', '?')}: {let.words}" for group, let in zip(groups, lets, strict=True)]
+    shut = next((words for let, words in zip(lets, said, strict=True) if not let.certain and not let.perhaps), None)
+    if shut is not None:  # whatever the others say
+        return judged(expect == "deny", f"{source} to {port}: {shut}")
+    doubt = next((let.doubt for let in lets if not let.certain), None)
+    return unknown(doubt) if doubt is not None else judged(expect == "allow", f"{source} to {port}: {'; '.join(said)}")
+
+
+@dataclass(slots=True)
+class _Let:
+    """Who is let in by a group: certainly, and perhaps. by: the rule that lets in most; shut: the last that denied
+    somebody; doubt: why somebody is not clear."""
+
+    certain: list[Span]
+    perhaps: list[Span]
+    by: str = ""
+    shut: str = ""
+    doubt: str = ""
+
+    @property
+    def words(self) -> str:
+        return (
+            f"allow by rule {self.by}"
+            if self.certain
+            else f"deny by rule {self.shut}"
+            if self.shut
+            else "deny, no rule matches"
+        )
+
+
+def _world(groups: Sequence[Group], port: int, expect: str, addresses: Sequence[str], protocol: str) -> Finding:
+    """Of both families; what only exists inside is not of the world."""
+    what = f"the world to {port}" if protocol == "tcp" else f"the world to {protocol} {port}"
+    doubt = ""
+    for family in (4, 6):
+        everybody = spans.outside(family)
+        lets = [_let(group, family, everybody, port, addresses, protocol) for group in groups]
+        certain = perhaps = everybody
+        for let in lets:
+            certain = spans.common(certain, let.certain)
+            perhaps = spans.common(perhaps, spans.together(let.certain, let.perhaps))
+        by = ", ".join(f"{group.get('name', '?')}: {let.words}" for group, let in zip(groups, lets, strict=True))
+        if expect == "deny" and spans.size(certain) > MOST[family]:
+            return failed(f"{what}: {by}")
+        if expect == "allow" and family == 4 and perhaps != everybody:
+            return failed(f"{what}: not everybody is let in; {by}")
+        unclear = certain != everybody if expect == "allow" else spans.size(perhaps) > MOST[family]
+        if unclear and (expect == "deny" or family == 4):
+            doubt = doubt or next((let.doubt for let in lets if let.doubt), "")
+    return unknown(doubt) if doubt else judged(True, f"{what}: {by}")
+
+
+def _let(group: Group, family: int, left: list[Span], port: int, addresses: Sequence[str], protocol: str) -> _Let:
+    """Of those who are left, in the order of the rules: whom one decides about, none after it does."""
+    found, most = _Let([], []), 0
+    cloudy: list[Span] = []  # perhaps denied already, by a rule that is not clear
+    for rule in inbound(group):
+        there = destination_fits(rule, addresses)
+        if there is False or not protocol_fits(rule, protocol) or not port_fits(rule, port):
             continue
-        fits = _source_fits(rule, address)
-        if fits is None:
-            return None, f"rule {rule['name']} names a service tag whose addresses are not known here"
-        there = _destination_fits(rule, addresses) if fits else False
-        if there is None:
-            return None, f"rule {rule['name']} is for some destinations or source ports only"
-        if fits and there:
-            access = str(rule["access"]).lower()
-            return access, f"{access} by rule {rule['name']}"
-    return "deny", "deny, no rule matches"
-
-
-def _tcp(rule: Group) -> bool:
-    return str(rule.get("protocol", "*")).lower() in ("tcp", "*", "any")
-
-
-def _inside(address: Address) -> bool:
-    return any(address in network for network in INSIDE if network.version == address.version)
-
-
-def _wide(groups: Sequence[Group], port: int) -> Iterator[str]:
-    """An address of each wide network that some rule allows to the port."""
-    for group in groups:
-        for rule in _rules(group):
-            if str(rule.get("access", "")).lower() == "allow" and _port_fits(rule, port):
-                for text in _both(rule, "sourceAddressPrefix", "sourceAddressPrefixes"):
-                    try:
-                        network = ipaddress.ip_network(text, strict=False)
-                    except ValueError:
-                        continue
-                    if network.prefixlen <= WIDE[network.version] - 1 and not _inside(network[1]):
-                        yield str(network[1])
-
-
-def _both(rule: Group, one: str, many: str) -> Iterator[str]:
-    """A rule has its values in the singular or in the plural field."""
-    if rule.get(one):
-        yield str(rule[one])
-    yield from (str(value) for value in rule.get(many) or ())
-
-
-def _ranges(rule: Group) -> Iterator[tuple[int, int]]:
-    """Destination ports, first and last."""
-    for text in _both(rule, "destinationPortRange", "destinationPortRanges"):
-        first, _, last = text.partition("-")
-        yield (0, 65_535) if text == "*" else (int(first), int(last or first))
-
-
-def _port_fits(rule: Group, port: int) -> bool:
-    return any(first <= port <= last for first, last in _ranges(rule))
-
-
-def _destination_fits(rule: Group, addresses: Sequence[str]) -> bool | None:
-    """None: it depends on what is not known here."""
-    if any(text != "*" for text in _both(rule, "sourcePortRange", "sourcePortRanges")):
-        return None
-    if rule.get("destinationApplicationSecurityGroups"):
-        return None
-    named = [text.lower() for text in _both(rule, "destinationAddressPrefix", "destinationAddressPrefixes")]
-    if not named or any(text in ANY or text == "virtualnetwork" for text in named):
-        return True  # the machine is in its virtual network
-    mine = [ipaddress.ip_address(text) for text in addresses]
-    try:
-        networks = [ipaddress.ip_network(text, strict=False) for text in named]
-    except ValueError:
-        return None
-    return any(own in network for own in mine for network in networks) if mine else None
-
-
-def _source_fits(rule: Group, address: Address) -> bool | None:
-    """None: only a tag, whose addresses are not known, could tell."""
-    if rule.get("sourceApplicationSecurityGroups"):
-        return False  # of machines inside the virtual network
-    doubtful = False
-    for text in _both(rule, "sourceAddressPrefix", "sourceAddressPrefixes"):
-        known = text.lower()
-        if known in ANY or (known == EVERYWHERE and not _inside(address)):
-            return True
-        if known in WITHIN or known == EVERYWHERE:
+        whom, known = sources(rule, family)
+        meant = spans.common(left, whom) if known else left
+        allows = str(rule["access"]).lower() == "allow"
+        if meant and (not known or there is None):  # some of them, nobody here knows which
+            found.doubt = found.doubt or why_doubtful(rule, known)
+            if allows:
+                found.perhaps = spans.together(found.perhaps, meant)
+            else:
+                cloudy = spans.together(cloudy, meant)
             continue
-        try:
-            network = ipaddress.ip_network(text, strict=False)
-        except ValueError:
-            doubtful = True
-            continue
-        if address.version == network.version and address in network:
-            return True
-    return None if doubtful else False
+        if meant and allows:
+            found.certain = spans.together(found.certain, spans.without(meant, cloudy))
+            found.perhaps = spans.together(found.perhaps, spans.common(meant, cloudy))
+            if spans.size(meant) > most:
+                most, found.by = spans.size(meant), str(rule["name"])
+        elif meant:
+            found.shut = str(rule["name"])
+        left = spans.without(left, whom)
+    return found

@@ -126,6 +126,7 @@ PURE = {
     "probes.nsg",
     "probes.redact",
     "probes.report",
+    "probes.spans",
     "tui.actions",
     "tui.bar",
     "tui.chart",

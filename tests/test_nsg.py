@@ -78,7 +78,8 @@ def test_a_service_tag_is_not_known_and_subnet_and_nic_must_both_allow() -> None
     allow = {"name": "subnet", "securityRules": [rule("a", 100, "Allow", "22")]}
     deny = {"name": "nic", "securityRules": [DENY_ALL]}
     assert nsg.reach([allow, deny], WORLD, 22, "deny").outcome is Outcome.PASS
-    assert nsg.reach([], WORLD, 22, "allow").outcome is Outcome.PASS
+    assert nsg.reach([], WORLD, 22, "allow").outcome is Outcome.UNKNOWN  # by the kind of its public address
+    assert nsg.reach([], WORLD, 22, "deny").outcome is Outcome.FAIL
 
 
 def group(*rules: dict[str, object], name: str = "g") -> dict[str, Any]:
@@ -124,8 +125,11 @@ def test_the_doors_of_a_vm_have_the_groups_of_subnet_and_nic() -> None:
     [door] = nsg.doors(VM, [NIC, {"id": "/nic/two", "name": "two"}], [VNET], groups)
     assert (door.name, door.public, door.addresses) == ("one", True, ("10.0.0.4",))
     assert [one["name"] for one in door.groups] == ["subnet", "nic"]
-    [bare] = nsg.doors(VM, [NIC | {"networkSecurityGroup": None}], [], groups)
+    bare_subnet = {"subnets": [{"id": "/subnet/a"}]}
+    [bare] = nsg.doors(VM, [NIC | {"networkSecurityGroup": None}], [bare_subnet], groups)
     assert bare.groups == ()
+    with pytest.raises(ValueError, match="subnet a is not among those"):
+        nsg.doors(VM, [NIC], [], groups)
     with pytest.raises(ValueError, match="not among those that az lists"):
         nsg.doors(VM, [NIC], [VNET], groups[:1])
     one_group = nsg.doors(VM, [NIC | {"networkSecurityGroup": {"id": "/nsg/subnet"}}], [VNET], groups)
@@ -156,3 +160,49 @@ def test_rules_for_oneself_or_shut_by_another_one_open_nothing() -> None:
     assert nsg.open_ports([Door("a", True, ())], {8883}).outcome is FAIL
     tag = Door("a", True, (group(rule("tag", 100, "Allow", "443", "AzureCloud")),))
     assert nsg.open_ports([tag], {8883}).outcome is UNKNOWN
+
+
+def prefixes(name: str, priority: int, access: str, *sources: str) -> dict[str, object]:
+    return rule(name, priority, access, "22", "", sourceAddressPrefixes=list(sources))
+
+
+MANY = [f"20.{n // 256}.{n % 256}.0/24" for n in range(2560)]
+
+
+@pytest.mark.parametrize(
+    ("rules", "outcome"),
+    [
+        ([prefixes("v6", 100, "Deny", "::/0"), rule("all", 200, "Allow", "22")], FAIL),
+        ([prefixes("v4", 100, "Deny", "0.0.0.0/0"), rule("all", 200, "Allow", "22")], FAIL),
+        ([prefixes("part", 100, "Deny", "20.0.0.0/16"), prefixes("more", 200, "Allow", "20.0.0.0/8")], FAIL),
+        ([prefixes("half inside", 100, "Allow", "10.0.0.0/7")], FAIL),
+        ([prefixes("inside", 100, "Allow", "10.0.0.0/8", "192.168.0.0/16")], PASS),
+        ([prefixes("many", 100, "Allow", *MANY)], FAIL),
+        ([prefixes("halves", 100, "Allow", "0.0.0.0/1", "128.0.0.0/1")], FAIL),
+        ([prefixes("deny all", 100, "Deny", "*"), prefixes("late", 200, "Allow", "*")], PASS),
+        ([prefixes("mine", 100, "Allow", "198.51.100.0/25", "2001:db8::/64")], PASS),
+        ([prefixes("tag", 100, "Deny", "AzureCloud"), rule("all", 200, "Allow", "22")], UNKNOWN),
+        ([prefixes("tag", 100, "Deny", "AzureCloud")], PASS),
+        ([prefixes("deny all", 100, "Deny", "*"), prefixes("tag", 200, "Allow", "AzureCloud")], PASS),
+    ],
+)
+def test_the_world_is_counted_not_sampled(rules: list[dict[str, object]], outcome: Outcome) -> None:
+    assert nsg.reach([group(*rules)], "world", 22, "deny").outcome is outcome
+
+
+def test_the_whole_world_may_come_in_or_it_is_not_open() -> None:
+    assert nsg.reach([group(rule("a", 100, "Allow", "8883", "Internet"))], "world", 8883, "allow").outcome is PASS
+    some = group(prefixes("not them", 100, "Deny", "20.0.0.0/8"), rule("a", 200, "Allow", "22"))
+    assert nsg.reach([some], "world", 22, "allow").outcome is FAIL
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [rule("udp", 100, "Allow", "*", protocol="Udp")],
+        [rule("deny", 100, "Deny", "1-40000"), rule("deny2", 110, "Deny", "60000-65535"), rule("all", 200, "Allow")],
+        [rule("any", 100, "Allow", "5000", protocol="*")],
+    ],
+)
+def test_holes_and_other_protocols_are_found(rules: list[dict[str, object]]) -> None:
+    assert nsg.open_ports([Door("a", True, (group(*rules),))], {8883}).outcome is FAIL
