@@ -44,6 +44,8 @@ class ActionSettings(Section):
         Path("/usr/local/bin"), Path("/usr/local/sbin"),
     )  # fmt: skip
     """Where scripts and configurations are that must not hold secrets, nor switch verification off."""
+    home_directories: tuple[Path, ...] = (Path("/root"), Path("/home"))
+    """Histories of shells below them must not hold secrets either."""
 
 
 class WaiverSettings(Section):

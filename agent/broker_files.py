@@ -1,8 +1,8 @@
 """What the broker's files say of its hardening. It only reads them."""
 
+import json
 import re
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping
 from pathlib import Path
 
 from agent.creds.files import FileError, FileStore
@@ -13,10 +13,8 @@ from probes.program import NotEndedError, NotStartedError
 
 LIMITS = ("max_queued_messages", "max_packet_size", "max_keepalive")
 DAMAGED = re.compile(
-    r"Unable to open (?:acl|password)_?\w*|Invalid line in acl_file|Error opening (?:acl|pwfile|password)",
-    re.IGNORECASE,
+    r"(?:Error|Warning).*(?:acl[_ ]file|ACL topic|topic access type|pwfile|password[_ ]file)", re.IGNORECASE
 )
-STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 PLUGIN = "mosquitto_dynamic_security"
 CLOSED_SINCE = (2, 1)  # from this version on, the broker ends instead of opening up
 PACKAGE = "mosquitto"
@@ -38,9 +36,8 @@ def limits(found: Configuration) -> Finding:
         for one in found.listeners
         if not one.local and one.options.get("max_connections", "-1") == "-1"
     ]
-    return judged(
-        not missing, f"no limit: {', '.join(missing)}" if missing else "connections, packets and queues are limited"
-    )
+    said = f"no limit: {', '.join(missing)}" if missing else "connections, packets and queues are limited"
+    return judged(not missing, said)
 
 
 def persistent(found: Configuration) -> Finding:
@@ -50,11 +47,18 @@ def persistent(found: Configuration) -> Finding:
     return judged(0 < int(every) <= 300, f"saved every {every} s")
 
 
-def reload_safe(found: Configuration, version: str) -> Finding:
-    """Mosquitto 2.0 lets everybody do everything after a reload of a damaged ACL file, unless the plugin denies."""
+def reload_safe(found: Configuration, version: str, dynsec: Path | None = None) -> Finding:
+    """Mosquitto 2.0 lets everybody do everything after a reload of a damaged ACL file, unless the plugin denies.
+
+    dynsec: the plugin's file, if it can be looked into.
+    """
+    if found.everywhere("per_listener_settings") == "true":
+        return failed("per_listener_settings: what guards one listener does not guard the others")
     digits = [int(part) for part in re.findall(r"\d+", version)[:2]]
-    guarded = any(PLUGIN in plugin for plugin in found.plugins)
-    if guarded:
+    if any(PLUGIN in plugin for plugin in found.plugins):
+        open_by_default = _allows(dynsec) if dynsec is not None else []
+        if open_by_default:
+            return failed(f"the dynamic-security plugin allows {', '.join(open_by_default)} by default")
         return passed(f"{version or 'the broker'} has the dynamic-security plugin, which denies what no file allows")
     if not digits:
         return unknown("the broker's version is not known yet")
@@ -65,30 +69,27 @@ def reload_safe(found: Configuration, version: str) -> Finding:
     )
 
 
-def damaged_since(log: str, written_at: float) -> str:
-    """What the broker complained of when it loaded the files that are there now; "" for nothing.
-
-    written_at: seconds since 1970. The log has this machine's time, in whole seconds.
-    """
-    for line in log.splitlines():
-        if not DAMAGED.search(line):
-            continue
-        stamp = STAMP.match(line)
-        said_at = datetime.fromisoformat(stamp[0]).timestamp() if stamp else written_at
-        if said_at >= int(written_at):
-            return line.strip()
-    return ""
+def _allows(dynsec: Path) -> list[str]:
+    """What everybody may do by the plugin's defaults. Raises OSError, ValueError."""
+    defaults = json.loads(dynsec.read_text()).get("defaultACLAccess", {})
+    dangerous = ("publishClientSend", "publishClientReceive", "subscribe")
+    return [name for name in dangerous if defaults.get(name, True)]
 
 
-def files_private(files: Sequence[Path]) -> Finding:
-    """No mode lets others read or write them."""
+def complaint(log: str) -> str:
+    """The last line in which the broker said that it could not read passwords or rights; "" for none."""
+    return next((line.strip() for line in reversed(log.splitlines()) if DAMAGED.search(line)), "")
+
+
+def files_private(files: Mapping[Path, int]) -> Finding:
+    """No mode gives a right that is forbidden for its file."""
     wrong = []
-    for path in files:
+    for path, forbidden in files.items():
         try:
             mode = path.stat().st_mode & 0o777
         except OSError as error:
             return unknown(f"{path}: {error.strerror}")
-        if mode & 0o027:
+        if mode & forbidden:
             wrong.append(f"{path} has mode {mode:o}")
     return failed(wrong[0], "\n".join(wrong)) if wrong else passed(f"{len(files)} looked at")
 

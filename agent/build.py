@@ -25,7 +25,9 @@ from agent.ingest.decode import Limits
 from agent.ingest.link import Dial, tls_dial
 from agent.ingest.options import SessionOptions
 from agent.ingest.topics import TopicTemplate
-from agent.looks import Sight, private_paths
+from agent.looks import Sight
+from agent.root_looks import own_places, private_paths
+from agent.turn import Turn
 from probes.broker import BrokerLogin
 from probes.catalogue import Listener, World
 from probes.finding import Finding
@@ -82,7 +84,9 @@ def canary(settings: Settings, db: Db, own: Identity | None) -> Canary | None:
         return None
     login = replace(device_login(settings), username=own.canary if own else given.username, password=password)
     template = TopicTemplate(settings.mqtt.topic_template)
-    return Canary(db, login, template, settings.agent.id, settings.ingest.bucket_seconds, given.timeout_seconds)
+    turn = Turn(settings.agent.state_dir / "canary.lock")
+    bucket = settings.ingest.bucket_seconds
+    return Canary(db, login, template, settings.agent.id, bucket, given.timeout_seconds, turn)
 
 
 def device_login(settings: Settings) -> BrokerLogin:
@@ -123,7 +127,8 @@ def sight(
     state_dir = settings.agent.state_dir
     return Sight(
         World(db, settings.target, place, state_dir=state_dir, provoke=provoke), settings.actions, files, redact,
-        lambda: redact.secrets, private_paths(state_dir), lambda: canary.probe if canary else None, proved, canary,
+        private_paths(state_dir), own_places(state_dir), settings.agent.id, lambda: canary.probe if canary else None,
+        proved, canary,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import structlog
 
 from agent.ingest.decode import moment
 from agent.ingest.topics import TopicTemplate
+from agent.turn import Turn
 from probes.broker import BrokerError, BrokerLogin, publish
 from probes.catalogue import Probe
 from store import telemetry
@@ -32,10 +33,20 @@ class CanaryHealth:
 
 
 class Canary:
-    """Publishes as tenant "platform", device "canary", with its own time, so that its row has a known key."""
+    """Publishes as tenant "platform", device "canary", with its own time, so that its row has a known key.
+
+    turn: whose turn it is to be that device.
+    """
 
     def __init__(
-        self, db: Db, login: BrokerLogin, template: TopicTemplate, agent_id: str, bucket_seconds: int, timeout: float
+        self,
+        db: Db,
+        login: BrokerLogin,
+        template: TopicTemplate,
+        agent_id: str,
+        bucket_seconds: int,
+        timeout: float,
+        turn: Turn,
     ) -> None:
         self.health = CanaryHealth()
         self._db = db
@@ -44,7 +55,7 @@ class Canary:
         self._agent_id = agent_id
         self._bucket_seconds = bucket_seconds
         self._timeout = timeout
-        self._turn = asyncio.Lock()
+        self._turn = turn
 
     @property
     def probe(self) -> Probe:

@@ -3,23 +3,22 @@
 import asyncio
 import json
 import os
-import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agent import build, config, service
+from agent import build, config, root_looks, service
 from agent.config import ConfigError, Settings
 from agent.creds import identity
 from agent.creds.identity import Identity, IdentityError
-from agent.looks import SAVED, ArgumentError, Looks
+from agent.looks import ArgumentError, Looks
+from agent.root_looks import OF_ROOT
 from agent.usage import FAILED, USAGE, fail
 from probes import hardening, report
 from probes.broker import BrokerError, BrokerLogin
@@ -46,7 +45,7 @@ def doctor(
     only: Annotated[str, typer.Option(help="Ids or their beginnings, as in TLS,HOST-01.")] = "",
     junit: Annotated[Path | None, typer.Option(help="Write a JUnit file.")] = None,
     save: Annotated[
-        bool, typer.Option("--save", help="Keep what was found, for the agent to tell what it may not see itself.")
+        bool, typer.Option("--save", help="Look at what only root may see, and keep it for the agent to tell.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -60,14 +59,17 @@ def doctor(
     """
     settings = _settings(config_file)
     try:
-        items = hardening.seen_from(hardening.chosen(ITEMS, only, quick), "agent")
+        items = hardening.chosen(ITEMS, only, quick, "agent")
+        if save and not only:
+            items = [item for item in items if item.check in OF_ROOT]
     except ValueError as error:
         fail(f"--only: {error}", USAGE)
     began = time.monotonic()
     verdicts = hardening.ordered(asyncio.run(_examined(settings, items, _progress(len(items), as_json))))
     try:
         if save:
-            _save(settings, verdicts)
+            found = {verdict.item.check: verdict.finding for verdict in verdicts}
+            root_looks.save(settings.agent.state_dir, found, time.time())
         if junit is not None:
             junit.write_text(report.junit(verdicts, time.monotonic() - began))
     except OSError as error:
@@ -107,7 +109,7 @@ async def _examined(settings: Settings, items: list[Item], tell: Callable[[int],
                 found = await within(CHECK_SECONDS, looks.ask(item.check, item.arguments))
             except (StoreError, ArgumentError) as error:
                 found = unknown(str(error))
-            verdicts.append(hardening.judged(item, found, waivers, today))
+            verdicts.append(hardening.judged(item, looks.clean(found), waivers, today))
             tell(len(verdicts))
     return verdicts
 
@@ -159,15 +161,3 @@ def _provoke(settings: Settings, own: Identity | None) -> Callable[[], Awaitable
             return unknown(str(error))
 
     return seen
-
-
-def _save(settings: Settings, verdicts: list[Verdict]) -> None:
-    """Atomic, for the agent may be reading. The directory is the agent's: no name in it is trusted. Raises OSError."""
-    path = settings.agent.state_dir / SAVED
-    found = {verdict.item.check: asdict(verdict.finding) for verdict in verdicts}
-    temporary = path.with_name(f".{SAVED}.{secrets.token_hex(8)}")
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
-    with os.fdopen(file, "w") as stream:
-        os.fchmod(file, 0o644)
-        stream.write(json.dumps({"at": time.time(), "found": found}))
-    temporary.rename(path)

@@ -9,7 +9,8 @@ from agent.action_settings import ActionSettings
 from agent.creds.reconciler import Reconciler
 from agent.ingest.link import Link
 from agent.ingest.pipeline import Pipeline
-from agent.looks import LOOK_SECONDS, ArgumentError, Looks, number, run
+from agent.looks import LOOK_SECONDS, ArgumentError, Looks, number
+from agent.machine import run
 from probes import catalogue
 from probes.actions import ACTIONS
 from probes.catalogue import CHECKS, Argument, World
@@ -68,8 +69,7 @@ class Duties:
             return "refused", failed(self._parts.redact(str(error)))
         except Exception as error:  # a person waits for an answer, whatever happens
             return "failed", failed(self._parts.redact(f"{type(error).__name__}: {error}"))
-        clean = self._parts.redact
-        found = Finding(found.outcome, clean(found.found), clean.tail(found.evidence))
+        found = self._parts.looks.clean(found)
         return "failed" if deed and found.outcome is not Outcome.PASS else "done", found
 
     # -- deeds

@@ -1,35 +1,32 @@
 """What an agent answers when it is asked to look: a fixed table of names, on top of the catalogue's own checks."""
 
 import asyncio
-import json
-import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agent import broker_files, hardening, machine, secrecy
+from agent import broker_files, hardening, machine, root_looks, secrecy
 from agent.action_settings import ActionSettings
 from agent.canary import Canary
 from agent.creds import lint, verify
+from agent.creds.bootstrap import DYNSEC_FILE
 from agent.creds.files import FileStore
 from agent.creds.render import ACL_FILE, PASSWORD_FILE
 from agent.creds.verify import Verdict
-from probes import catalogue, program
+from probes import catalogue
 from probes.catalogue import Argument, Probe, World
 from probes.certificates import CertificateError, from_files
-from probes.finding import Finding, Outcome, failed, judged, passed, unknown
+from probes.finding import Finding, failed, judged, passed, unknown
 from probes.mosquitto_conf import Configuration
-from probes.program import NotEndedError, NotStartedError
 from probes.redact import Redactor
 from probes.tls import verifying_context
 from store import brokers
+from store.errors import StoreError
 
 LOOK_SECONDS = 15.0
 MOST_LINES, LINES = 200, 40
 SERVICES = ("broker", "agent")
-SAVED = "doctor.json"  # what root has seen, in the state directory
-SAVED_HOURS = 26.0
 NOT_MANAGED = "this agent does not manage the broker's credentials: creds.enabled"
 Look = Callable[[Mapping[str, Argument]], Awaitable[Finding]]
 
@@ -40,15 +37,16 @@ class ArgumentError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What is looked with. files, proved and canary: None where the agent has none. secrets: that it holds now;
-    private: files and directories that only it may read; probe: its own device."""
+    """What is looked with. files, proved and canary: None where the agent has none. private: files and directories
+    that only it may read; own: where its secrets belong; probe: its own device; broker_id: whose files these are."""
 
     world: World
     settings: ActionSettings
     files: FileStore | None
     redact: Redactor
-    secrets: Callable[[], Sequence[str]]
     private: list[Path]
+    own: tuple[Path, ...]
+    broker_id: str
     probe: Callable[[], Probe | None]
     proved: Callable[[], Awaitable[verify.Finding]] | None = None
     canary: Canary | None = None
@@ -78,13 +76,13 @@ class Looks:
             "net.listening": self._listening,
             "tls.served_file": self._served_file,
             "tls.renewal": lambda _: machine.renewal(settings),
-            "tls.no_insecure": lambda _: asyncio.to_thread(secrecy.no_insecure, settings.script_directories),
+            "tls.no_insecure": lambda _: asyncio.to_thread(secrecy.no_insecure, settings.script_directories, sight.own),
             "key.private": lambda _: asyncio.to_thread(self._key),
             "secrets.private": lambda _: asyncio.to_thread(
                 hardening.private, sight.private, hardening.GROUP_AND_OTHERS
             ),
             "secrets.unseen": self._unseen,
-            "secrets.no_argument": lambda _: asyncio.to_thread(secrecy.no_argument, sight.secrets()),
+            "secrets.no_argument": lambda _: asyncio.to_thread(secrecy.no_argument, sight.redact),
             "agent.unprivileged": lambda _: asyncio.to_thread(hardening.unprivileged, sight.world.state_dir),
             "unit.sandbox": lambda _: machine.sandbox(settings),
             "ssh.hardened": lambda _: machine.ssh(settings),
@@ -96,20 +94,30 @@ class Looks:
         own = self._table.get(name)
         if own is None:
             return await self._of_catalogue(name, args)
-        found = await own(args)
-        if found.outcome is Outcome.UNKNOWN:
-            return saved(self._sight.world.state_dir, name, time.time()) or found
-        return found
+        try:
+            found = await own(args)
+        except ArgumentError:
+            raise
+        except StoreError as error:
+            found = unknown(f"the database cannot be asked: {error}")
+        except Exception as error:  # of files and programs of a machine that is not well
+            found = unknown(f"{name}: {type(error).__name__}: {error}")
+        return root_looks.joined(found, self._sight.world.state_dir, name, time.time())
 
     async def _of_catalogue(self, name: str, args: Mapping[str, Argument]) -> Finding:
         return await catalogue.ask(replace(self._sight.world, probe=self._sight.probe()), name, args)
+
+    def clean(self, found: Finding) -> Finding:
+        """Without secrets, for a screen or a file."""
+        redact = self._sight.redact
+        return Finding(found.outcome, redact(found.found), redact.tail(found.evidence))
 
     async def broker_files(self) -> Finding:
         """Whether the broker could start with what it has."""
         return await self._broker_files({})
 
     async def _service(self, _: Mapping[str, Argument]) -> Finding:
-        code, said = await run(self._sight.settings.status_command, LOOK_SECONDS)
+        code, said = await machine.run(self._sight.settings.status_command, LOOK_SECONDS)
         if code is None:
             return unknown(f"actions.status_command: {said}")
         last = (self._sight.redact(said).strip().splitlines() or [f"exit code {code}"])[-1]
@@ -127,10 +135,9 @@ class Looks:
             if faults:
                 return failed(f"the broker must not load these files: {faults[0]}", "\n".join(faults[:50]))
             said.append("passwords and ACL are well formed")
-            _code, said_there = await run(sight.settings.broker_log_command, LOOK_SECONDS)
-            damaged = broker_files.damaged_since(said_there, sight.files.written_at())
-            if damaged:
-                return failed(f"the broker could not read them when it loaded them last: {damaged}")
+            loaded = await self._loaded()
+            if loaded is not None:
+                return loaded
         certificate, key, place = sight.settings.broker_certificate, sight.settings.broker_key, sight.world.listener
         if certificate is not None and key is not None and place is not None:
             tls = verifying_context(place.ca_file, place.name)
@@ -141,11 +148,29 @@ class Looks:
             said.append(f"certificate and key fit, {served.days_left():.0f} days left")
         return passed("; ".join(said)) if said else unknown("creds.enabled and actions.broker_certificate are not set")
 
+    async def _loaded(self) -> Finding | None:
+        """Why the broker may not have loaded the files as they are; None when nothing speaks for it."""
+        sight = self._sight
+        code, log = await machine.run(sight.settings.long_log_command, LOOK_SECONDS)
+        if code != 0:
+            return unknown(f"actions.long_log_command: {sight.redact(log).strip()[-200:]}")
+        complaint = broker_files.complaint(log)
+        if not complaint:
+            return None
+        if sight.proved is None:
+            return unknown(f"the broker complained, and only the running agent can prove what holds now: {complaint}")
+        if (await sight.proved()).verdict is Verdict.GOOD:
+            return None  # that was before
+        return failed(f"the broker could not read them when it loaded them last: {complaint}")
+
     def _files_private(self) -> Finding:
         files = self._sight.files
         if files is None:
             return unknown(NOT_MANAGED)
-        seen = broker_files.files_private([files.directory / name for name in (PASSWORD_FILE, ACL_FILE)])
+        place = files.directory
+        seen = broker_files.files_private(
+            {place: 0o007, place / DYNSEC_FILE: 0o007, place / PASSWORD_FILE: 0o027, place / ACL_FILE: 0o027}
+        )
         found = files.read()
         plain = [fault for fault in lint.problems(found) if "USER:HASH" in fault] if found else []
         return failed(plain[0]) if plain else seen
@@ -168,8 +193,11 @@ class Looks:
 
     async def _reload_safe(self, _: Mapping[str, Argument]) -> Finding:
         rows = await brokers.all_brokers(catalogue.database(self._sight.world))
-        version = next((row.broker.version for row in rows if row.broker.version), "")
-        return await self._configured(lambda found: broker_files.reload_safe(found, version or ""))
+        mine = (row.broker.version for row in rows if row.broker.broker_id == self._sight.broker_id)
+        version = next(mine, None) or ""
+        files = self._sight.files
+        dynsec = files.directory / DYNSEC_FILE if files else None
+        return await self._configured(lambda found: broker_files.reload_safe(found, version, dynsec))
 
     def _kept(self) -> Finding:
         files = self._sight.files
@@ -184,7 +212,7 @@ class Looks:
         lines = max(1, min(MOST_LINES, number(args.get("lines", LINES))))
         settings = self._sight.settings
         command = settings.broker_log_command if service == "broker" else settings.agent_log_command
-        code, said = await run(command, LOOK_SECONDS)
+        code, said = await machine.run(command, LOOK_SECONDS)
         if code != 0:
             return unknown(f"actions.{service}_log_command: {self._sight.redact(said).strip()[-200:]}")
         found = said.splitlines()[-lines:]
@@ -192,11 +220,16 @@ class Looks:
 
     async def _unseen(self, _: Mapping[str, Argument]) -> Finding:
         settings = self._sight.settings
-        code, said = await run(settings.long_log_command, LOOK_SECONDS)
+        code, said = await machine.run(settings.long_log_command, LOOK_SECONDS)
         if code != 0:
             return unknown(f"actions.long_log_command: {self._sight.redact(said).strip()[-200:]}")
-        files = [*secrecy.histories(), *secrecy.scripts(settings.script_directories)]
-        return await asyncio.to_thread(secrecy.unseen, self._sight.secrets(), said, files)
+        return await asyncio.to_thread(self._search, said)
+
+    def _search(self, log: str) -> Finding:
+        settings = self._sight.settings
+        scripts = secrecy.scripts(settings.script_directories, self._sight.own)
+        histories, closed = secrecy.histories(settings.home_directories)
+        return secrecy.unseen(self._sight.redact, log, [*histories, *scripts], closed)
 
     # -- tenants, messages
 
@@ -253,38 +286,9 @@ class Looks:
         return hardening.private([key] if key else [], hardening.OTHERS)
 
 
-def private_paths(state_dir: Path, environment: Mapping[str, str] = os.environ) -> list[Path]:
-    """Where the agent's own logins and spool are, and what systemd gave it."""
-    credentials = environment.get("CREDENTIALS_DIRECTORY")
-    given = sorted(Path(credentials).iterdir()) if credentials else []
-    return [state_dir, *(path for path in given if path.is_file())]
-
-
-def saved(state_dir: Path, name: str, now: float) -> Finding | None:
-    """What `iot-agent doctor --save` found, when it is of today."""
-    try:
-        kept = json.loads((state_dir / SAVED).read_text())
-        hours = (now - float(kept["at"])) / 3600
-        one = kept["found"].get(name)
-        if one is None or not 0 <= hours <= SAVED_HOURS:
-            return None
-        return Finding(Outcome(one["outcome"]), f"{one['found']} (as root, {hours:.0f} h ago)", one["evidence"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def number(value: Argument) -> int:
     """Raises ArgumentError."""
     try:
         return int(float(value))
     except ValueError:
         raise ArgumentError(f"{value!r} is no number") from None
-
-
-async def run(command: Sequence[str], seconds: float) -> tuple[int | None, str]:
-    """(exit code, what it printed); no exit code when it could not be run or did not end."""
-    try:
-        ended = await program.run(command, seconds, merged=True)
-    except (NotStartedError, NotEndedError) as error:
-        return None, str(error)
-    return ended.code, ended.printed

@@ -1,5 +1,6 @@
 """What the machine's own programs say of its hardening: systemd, sshd, apt. It only asks."""
 
+import asyncio
 import re
 import time
 from collections.abc import Sequence
@@ -21,13 +22,14 @@ SSH = {  # settings of `sshd -T`, and what they may be
     "permitemptypasswords": ("no",),
     "pubkeyauthentication": ("yes",),
 }
+SSHD_FILES = (Path("/etc/ssh/sshd_config"), Path("/etc/ssh/sshd_config.d"))
 SYSTEMD = Path("/run/systemd/system")
 REBOOT = Path("/run/reboot-required")
 
 
 async def sandbox(settings: ActionSettings) -> Finding:
     """The exposure that systemd-analyze gives to each unit, 0 to 10."""
-    code, said = await _run((*settings.sandbox_command, *settings.sandbox_units))
+    code, said = await run((*settings.sandbox_command, *settings.sandbox_units))
     scores = {name: float(score) for name, score in EXPOSURE.findall(said)}
     if code is None or len(scores) < len(settings.sandbox_units):
         last = (said.strip().splitlines() or ["no answer"])[-1]
@@ -38,17 +40,32 @@ async def sandbox(settings: ActionSettings) -> Finding:
 
 async def ssh(settings: ActionSettings) -> Finding:
     """Keys only, and nobody as root."""
-    code, said = await _run(settings.sshd_command)
+    code, said = await run(settings.sshd_command)
     if code != 0:
         last = (said.strip().splitlines() or ["no answer"])[-1]
         return unknown(f"actions.sshd_command: {last[:200]}")
     found = dict(line.lower().split(" ", 1) for line in said.splitlines() if " " in line)
+    special = await asyncio.to_thread(_matches)
+    if special:
+        return unknown(f"{special}: what a Match block allows is not judged here")
     wrong = [f"{name} {found.get(name, 'not said')}" for name, good in SSH.items() if found.get(name) not in good]
     return judged(not wrong, "; ".join(wrong) or "keys only, and not root")
 
 
+def _matches(places: Sequence[Path] = SSHD_FILES) -> str:
+    """The first file with settings for some people only, "" for none or what cannot be read."""
+    for place in places:
+        for path in sorted(place.glob("*.conf")) if place.is_dir() else [place]:
+            try:
+                if re.search(r"^\s*Match\s", path.read_text(), re.MULTILINE | re.IGNORECASE):
+                    return str(path)
+            except OSError:
+                continue
+    return ""
+
+
 async def renewal(settings: ActionSettings) -> Finding:
-    code, said = await _run(settings.renewal_command)
+    code, said = await run(settings.renewal_command)
     last = (said.strip().splitlines() or ["no answer"])[-1][:200]
     if code is None:
         return unknown(f"actions.renewal_command: {last}")
@@ -59,11 +76,10 @@ async def updates(now: float | None = None, systemd: Path = SYSTEMD, reboot: Pat
     """Unattended upgrades are on; a restart that one needs is not older than two weeks."""
     if not systemd.exists():
         return passed("no service manager runs here: updates come with the machine's image")
-    code, said = await _run(("apt-config", "dump", "APT::Periodic"))
+    code, said = await run(("apt-config", "dump", "APT::Periodic"))
     if code != 0:
         return unknown("apt-config does not answer")
-    on = re.search(r'^APT::Periodic::Unattended-Upgrade "([^"]*)"', said, re.MULTILINE)
-    if on is None or on[1] in ("", "0"):
+    if not switched_on(said):
         return failed("unattended upgrades are off")
     if reboot.exists():
         days = ((now or time.time()) - reboot.stat().st_mtime) / 86_400
@@ -72,10 +88,21 @@ async def updates(now: float | None = None, systemd: Path = SYSTEMD, reboot: Pat
     return passed("unattended upgrades are on")
 
 
-async def _run(command: Sequence[str]) -> tuple[int | None, str]:
+def switched_on(said: str) -> bool:
+    """Of `apt-config dump APT::Periodic`: lists are fetched and upgrades installed."""
+    found = dict(re.findall(r'^APT::Periodic::([\w-]+) "([^"]*)"', said, re.MULTILINE))
+    off = ("", "0")
+    return (
+        found.get("Enable", "1") not in off
+        and found.get("Update-Package-Lists", "") not in off
+        and found.get("Unattended-Upgrade", "") not in off
+    )
+
+
+async def run(command: Sequence[str], seconds: float = SECONDS) -> tuple[int | None, str]:
     """(exit code, what it printed); no exit code when it could not be run or did not end."""
     try:
-        ended = await program.run(command, SECONDS, merged=True)
+        ended = await program.run(command, seconds, merged=True)
     except (NotStartedError, NotEndedError) as error:
         return None, str(error)
     return ended.code, ended.printed

@@ -45,7 +45,7 @@ class Az:
     async def ask(self, name: str, **values: str) -> Any:
         """The answer to a question of QUERIES, parsed. Raises AzError."""
         if self.saved is not None:
-            return await asyncio.to_thread(_read, self.saved / f"{name}.json")
+            return await asyncio.to_thread(_read, self.saved / f"{name}.json")  # it ages by its file's time
         words = tuple(word.format(**values) for word in QUERIES[name])
         if words not in self._known:
             self._known[words] = asyncio.ensure_future(run(*words))

@@ -8,6 +8,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ class Probe:
     device: str
     login: BrokerLogin
     root: str
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turn: AbstractAsyncContextManager[None] = field(default_factory=asyncio.Lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +114,24 @@ async def ask(world: World, name: str, arguments: Mapping[str, Argument], second
         return unknown(f"only an agent can answer {name}")
     try:
         return await within(seconds, found.ask(world, **arguments))
-    except TooSlow:
-        return unknown(f"no answer within {seconds:.0f} s")
-    except Denied as error:
-        return unknown(f"not allowed to look: {error}")
-    except StoreError as error:
-        return unknown(f"the database cannot be asked: {error}")
-    except (TypeError, ValueError) as error:
-        return unknown(f"{name}: {error}")
-    except OSError as error:
-        return unknown(error.strerror or str(error) or type(error).__name__)
+    except Exception as error:
+        return unknown(_why(name, error, seconds))
+
+
+def _why(name: str, error: Exception, seconds: float) -> str:
+    """Why a question has no answer."""
+    match error:
+        case TooSlow():
+            return f"no answer within {seconds:.0f} s"
+        case Denied():
+            return f"not allowed to look: {error}"
+        case StoreError():
+            return f"the database cannot be asked: {error}"
+        case TypeError() | ValueError():
+            return f"{name}: {error}"
+        case OSError():
+            return error.strerror or str(error) or type(error).__name__
+    return f"{name}: {type(error).__name__}: {error}"[:300]  # such as an answer of another shape
 
 
 def database(world: World) -> Db:

@@ -8,11 +8,15 @@ from typing import Any
 from probes import az, nsg
 from probes.az import AzError
 from probes.checks import World, check, database
-from probes.finding import Finding, failed, judged, passed, unknown
+from probes.finding import Finding, judged, passed, unknown
 from store import activity
 
 NONE = "none"  # what the profile says when there is no such thing
-MIGHTY = ("owner", "contributor", "user access administrator", "role based access control administrator")
+# of roles that are built in, those that only read, and what an agent may need to write measurements
+HARMLESS = {
+    "reader", "monitoring reader", "log analytics reader", "log analytics data reader", "cost management reader",
+    "billing reader", "monitoring metrics publisher", "key vault secrets user", "key vault reader", "security reader",
+}  # fmt: skip
 SNAPSHOT_DAYS = 7
 CREDITS_HOURS = 6
 
@@ -109,15 +113,14 @@ async def azure_vm_roles(world: World, *, rg: str, vm: str) -> Finding:
     mine = {one.get("principalId") for one in (identity, *assigned)} - {None}
     if not mine:
         return passed("the VM has no identity")
-    held = [role for role in roles if role.get("principalId") in mine]
-    names = [f"{role['roleDefinitionName']} on {str(role['scope']).rsplit('/', 1)[-1] or '/'}" for role in held]
-    wrong = [name for role, name in zip(held, names, strict=True) if _mighty(str(role["roleDefinitionName"]))]
-    return judged(not wrong, "; ".join(wrong or names) or "no role")
-
-
-def _mighty(role: str) -> bool:
-    """Those that change things: the general ones, and every service's own."""
-    return role.lower() in MIGHTY or "contributor" in role.lower() or role.lower().endswith("administrator")
+    held = [
+        (str(role.get("roleDefinitionName", "?")), str(role.get("scope", "")).rsplit("/", 1)[-1] or "/")
+        for role in roles
+        if role.get("principalId") in mine
+    ]
+    names = [f"{name} on {scope}" for name, scope in held]
+    harmful = [f"{name} on {scope}" for name, scope in held if name.lower() not in HARMLESS]
+    return judged(not harmful, "; ".join(harmful or names) or "no role")
 
 
 @check("azure.credits")
@@ -141,13 +144,30 @@ async def azure_watched(world: World, *, vm: str) -> Finding:
     except AzError as error:
         return unknown(str(error))
     reached = {str(group["id"]).lower() for group in groups if group.get("enabled", True) and _receivers(group)}
-    for alert in alerts:
-        scopes = [str(scope).rsplit("/", 1)[-1].lower() for scope in alert.get("scopes") or ()]
-        actions = {str(action.get("actionGroupId", "")).lower() for action in alert.get("actions") or ()}
-        if alert.get("enabled") and vm.lower() in scopes and "vmavailabilitymetric" in str(alert).lower():
-            return judged(bool(actions & reached), f"{alert['name']} {'tells' if actions & reached else 'tells nobody'}"
-                          f"{' ' + ', '.join(sorted(a.rsplit('/', 1)[-1] for a in actions & reached))}")  # fmt: skip
-    return failed(f"no enabled metric alert on VmAvailabilityMetric of {vm}")
+    told = [
+        f"{alert['name']} tells {action['actionGroupId'].rsplit('/', 1)[-1]}"
+        for alert in alerts
+        if alert.get("enabled") and _watches(alert, vm)
+        for action in alert.get("actions") or ()
+        if str(action.get("actionGroupId", "")).lower() in reached
+    ]
+    said = "; ".join(told) or f"no enabled metric alert on VmAvailabilityMetric of {vm} tells anybody"
+    return judged(bool(told), said)
+
+
+def _watches(alert: dict[str, Any], vm: str) -> bool:
+    scopes = [str(scope).rsplit("/", 1)[-1].lower() for scope in alert.get("scopes") or ()]
+    return vm.lower() in scopes and any(map(_notices, (alert.get("criteria") or {}).get("allOf") or ()))
+
+
+def _notices(criterion: dict[str, Any]) -> bool:
+    """Whether it is met when the VM is gone: the metric is 0 then, and 1 before."""
+    below = str(criterion.get("operator", "LessThan")).lower() in ("lessthan", "lessthanorequal")
+    return (
+        str(criterion.get("metricName")) == "VmAvailabilityMetric"
+        and below
+        and float(criterion.get("threshold", 1)) > 0
+    )
 
 
 def _receivers(group: dict[str, Any]) -> bool:
@@ -172,23 +192,27 @@ async def azure_recoverable(world: World, *, rg: str, vm: str) -> Finding:
 
 
 @check("azure.kept")
-async def azure_kept(world: World, *, rg: str) -> Finding:
-    """A lock keeps the resource group from being deleted, and a disk has a snapshot that is not old."""
+async def azure_kept(world: World, *, rg: str, vm: str) -> Finding:
+    """A lock keeps the VM from being deleted, and its disk has a snapshot that is not old."""
     try:
-        locks, snapshots = await asyncio.gather(world.azure.ask("locks"), world.azure.ask("snapshots"))
+        machine, locks, snapshots = await asyncio.gather(
+            world.azure.ask("vm", rg=rg, vm=vm), world.azure.ask("locks"), world.azure.ask("snapshots")
+        )
     except AzError as error:
         return unknown(str(error))
-    here = f"/resourcegroups/{rg.lower()}/"
-    wrong = [] if any(here in f"{lock['id']}/".lower() for lock in locks) else [f"nothing in {rg} is locked"]
+    mine = str(machine["id"]).lower()
+    scopes = [str(lock["id"]).lower().partition("/providers/microsoft.authorization/")[0] for lock in locks]
+    wrong = [] if any(f"{mine}/".startswith(f"{scope}/") for scope in scopes) else [f"{vm} is not locked"]
+    disk = str(((machine.get("storageProfile") or {}).get("osDisk") or {}).get("managedDisk", {}).get("id", "")).lower()
     made = [
         datetime.fromisoformat(str(one["timeCreated"])).timestamp()
         for one in snapshots
-        if here in str(one["id"]).lower()
+        if disk and str((one.get("creationData") or {}).get("sourceResourceId", "")).lower() == disk
     ]
-    days = (world.now() - max(made)) / 86_400 if made else None
-    if days is None or days > SNAPSHOT_DAYS:
-        wrong.append("no snapshot" if days is None else f"the newest snapshot is {days:.0f} days old")
-    return judged(not wrong, "; ".join(wrong) or f"locked; the newest snapshot is {days:.0f} days old")
+    ages = [(world.now() - at) / 86_400 for at in made if at <= world.now() + 3600]
+    if not ages or min(ages) > SNAPSHOT_DAYS:
+        wrong.append(f"the newest snapshot is {min(ages):.0f} days old" if ages else "its disk has no snapshot")
+    return judged(not wrong, "; ".join(wrong) or f"locked; the newest snapshot is {max(0.0, min(ages)):.0f} days old")
 
 
 @check("azure.function")

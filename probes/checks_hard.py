@@ -10,17 +10,19 @@ from importlib.metadata import version
 
 from probes.broker import BrokerError, BrokerLogin
 from probes.certificates import strength
-from probes.checks import World, check, database, listener
+from probes.checks import Listener, World, check, database, listener
 from probes.finding import Finding, failed, judged, passed, unknown
 from probes.mqtt import LoginRefused, connect
 from probes.tls import verifying_context
 from store import agents, credentials, hardening
 
 SECONDS = 4.0
+ALERTS = ("alert protocol version", "alert_protocol_version", "handshake_failure", "handshake failure")
 USUAL = (
     21, 22, 23, 25, 80, 110, 143, 443, 1880, 1883, 3000, 3306, 5432, 6379, 8080, 8083, 8084, 8443, 8883, 8884, 9001,
     9090, 9464, 27017,
 )  # fmt: skip
+WEAK = "ALL:!AESGCM:!CHACHA20:!AESCCM:!aNULL:@SECLEVEL=0"
 DEFAULTS = (("admin", "admin"), ("admin", "password"), ("admin", "public"), ("mosquitto", "mosquitto"),
             ("guest", "guest"), ("test", "test"), ("root", "root"))  # fmt: skip
 
@@ -29,6 +31,8 @@ DEFAULTS = (("admin", "admin"), ("admin", "password"), ("admin", "public"), ("mo
 async def net_only(world: World, *, allowed: str = "8883,22") -> Finding:
     """Of the usual ports of the broker's machine, only these answer from here."""
     place = listener(world)
+    if not await _answers(place.host, place.port):
+        return unknown(f"{place.host}:{place.port} does not answer either: is this the right machine, and is it there?")
     wanted = {int(port) for port in str(allowed).split(",")} | {place.port}
     answers = await asyncio.gather(*(_answers(place.host, port) for port in USUAL if port not in wanted))
     others = [port for port in answers if port]
@@ -69,12 +73,15 @@ async def tls_old_refused(world: World) -> Finding:
             _, writer = await asyncio.open_connection(place.host, place.port, ssl=tls)
     except TimeoutError:
         return unknown("the handshake does not end")
+    except ssl.SSLCertVerificationError:
+        return failed("TLS 1.1 is accepted, with a certificate that is refused")
     except ssl.SSLError as error:
-        if "no protocols available" in str(error).lower() or "no_ciphers" in str(error).lower():
-            return unknown("this machine's OpenSSL cannot speak TLS 1.1")
-        return passed("TLS 1.1 is refused")
-    except OSError:
-        return passed("TLS 1.1 is refused")
+        reason = (error.reason or str(error)).lower()
+        if any(word in reason for word in ALERTS):
+            return passed(f"TLS 1.1 is refused: {reason.replace('_', ' ')}")
+        return unknown(f"this machine cannot ask: {reason.replace('_', ' ')}")
+    except OSError as error:
+        return unknown(f"the connection broke: {error}")
     spoken = writer.get_extra_info("ssl_object").version()
     writer.transport.abort()
     return failed(f"{spoken} is accepted")
@@ -111,7 +118,7 @@ async def db_tls(world: World) -> Finding:
     """The connection to the database is encrypted and verified; a Unix socket has no network."""
     if world.target is not None and world.target.local_socket:
         return passed("a Unix socket: no network")
-    on = await hardening.tls(database(world))
+    on = await database(world).encrypted()
     return judged(on, "TLS, verified by name" if on else "it is not encrypted")
 
 
@@ -150,10 +157,14 @@ async def db_pinned(world: World) -> Finding:
     return _none(await hardening.loose(database(world)), "all are pinned")
 
 
-@check("db.timeouts")
-async def db_timeouts(world: World) -> Finding:
-    """A session cannot wait, hold a lock or keep a transaction open for ever."""
-    return _none(await hardening.without_timeout(database(world)), "all three are set")
+@check("db.own_login")
+async def db_own_login(world: World) -> Finding:
+    """The login of whoever looks is an agent's, and has no more than an agent needs."""
+    login, mighty = await hardening.own(database(world))
+    if mighty:
+        return failed(f"{login} owns the tables, or is more: the agent could rewrite everything")
+    ours = login.startswith("iot_agent_")
+    return judged(ours, login if ours else f"{login} is no login of an agent")
 
 
 def _none(found: Sequence[str], otherwise: str) -> Finding:
@@ -199,25 +210,36 @@ async def db_way(world: World) -> Finding:
 
 @check("tls.strong")
 async def tls_strong(world: World) -> Finding:
-    """Key, signature and cipher of the devices' listener are of those that are recommended.
+    """Key and signature of the devices' listener are strong, and it takes no cipher that is not.
 
-    Source: Mozilla, Server Side TLS 5.8, "intermediate".
+    Source: Mozilla, Server Side TLS 5.8, "intermediate": forward secrecy and authenticated encryption only.
     """
     place = listener(world)
-    tls = verifying_context(place.ca_file, place.name)
-    tls.maximum_version = ssl.TLSVersion.TLSv1_2  # 1.3 has no weak ones
     try:
-        async with asyncio.timeout(SECONDS):
-            _, writer = await asyncio.open_connection(place.host, place.port, ssl=tls)
+        side = await _handshake(place, verifying_context(place.ca_file, place.name))
     except (OSError, TimeoutError) as error:
         return unknown(f"{place.host}:{place.port}: {str(error) or 'no answer'}")
-    side = writer.get_extra_info("ssl_object")
-    cipher, raw = side.cipher()[0], side.getpeercert(binary_form=True)
+    words, weak = strength(side.getpeercert(binary_form=True) or b"")
+    old = verifying_context(place.ca_file, place.name)
+    old.maximum_version = ssl.TLSVersion.TLSv1_2  # 1.3 has no weak ones
+    old.set_ciphers(WEAK)
+    try:
+        cipher = (await _handshake(place, old)).cipher()
+        weak.append(cipher[0] if cipher else "a weak cipher")
+    except ssl.SSLCertVerificationError as error:
+        return unknown(str(error))
+    except (OSError, TimeoutError):
+        pass  # none of them is taken
+    return judged(not weak, f"weak: {', '.join(weak)}" if weak else f"{words}, no weak cipher")
+
+
+async def _handshake(place: Listener, tls: ssl.SSLContext) -> ssl.SSLObject:
+    """Raises OSError, of which ssl.SSLError is one, and TimeoutError."""
+    async with asyncio.timeout(SECONDS):
+        _, writer = await asyncio.open_connection(place.host, place.port, ssl=tls)
+    side: ssl.SSLObject = writer.get_extra_info("ssl_object")
     writer.transport.abort()
-    words, weak = strength(raw)
-    if not (cipher.startswith("ECDHE") and ("GCM" in cipher or "CHACHA20" in cipher)):
-        weak.append(cipher)
-    return judged(not weak, f"weak: {', '.join(weak)}" if weak else f"{words}, {cipher}")
+    return side
 
 
 @check("creds.due")

@@ -56,19 +56,23 @@ class Verdict:
         return "waived" if self.waiver else self.finding.outcome.value
 
 
-def chosen(items: Sequence[Item], only: str, quick: bool) -> list[Item]:
-    """only: ids or their beginnings, with commas. Raises ValueError for one that fits nothing."""
+def chosen(items: Sequence[Item], only: str, quick: bool, place: str = "") -> list[Item]:
+    """only: ids or their beginnings, with commas. place: what shows from there, console or agent; "": from anywhere.
+
+    Raises ValueError for one that fits nothing, or when nothing is left: no check is no proof.
+    """
     wanted = [part.strip().upper() for part in only.split(",") if part.strip()]
     for part in wanted:
         if not any(item.id.startswith(part) for item in items):
             raise ValueError(f"there is no check {part}: {', '.join(item.id for item in items)}")
     fits = [item for item in items if not wanted or any(item.id.startswith(part) for part in wanted)]
-    return [item for item in fits if item.quick or not quick]
-
-
-def seen_from(items: Sequence[Item], place: str) -> list[Item]:
-    """Those that show from a place, console or agent; "": all."""
-    return [item for item in items if not place or item.where in (place, "either")]
+    left = [item for item in fits if (item.quick or not quick) and (not place or item.where in (place, "either"))]
+    if not left:
+        limits = " and ".join(
+            word for word in ("quick" if quick else "", f"seen from the {place}" if place else "") if word
+        )
+        raise ValueError(f"none of {only or 'them'} is {limits}")
+    return left
 
 
 def judged(item: Item, finding: Finding, waivers: list[Waiver], today: date) -> Verdict:

@@ -51,6 +51,10 @@ def parsed(path: str, read: Reader, directory: Lister) -> Configuration:
             found.listeners.append(Listener(port, words[1] if len(words) > 1 else ""))
         elif name in ("plugin", "auth_plugin", "global_plugin"):
             found.plugins.append(value)
+        elif name == "port":  # the listener of old, with the general options
+            found.listeners.insert(
+                0, Listener(int(value) if value.isdigit() else 0, found.general.get("bind_address", ""), found.general)
+            )
         elif found.listeners:
             found.listeners[-1].options[name] = value
         else:

@@ -57,6 +57,10 @@ class Redactor:
         """All that are known, to look for them elsewhere."""
         return sorted(self._secrets)
 
+    def holds(self, text: str) -> bool:
+        """Whether a known secret stands in it, in any of its forms."""
+        return self._pattern is not None and self._pattern.search(text) is not None
+
     def __call__(self, text: str) -> str:
         text = text.replace("\0", "")  # no database takes it
         if self._pattern is not None:

@@ -1,11 +1,13 @@
 """A doctor's verdicts as text, JSON and JUnit, for people, scripts and CI. Pure."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
 
 from probes.hardening import Verdict
 
+NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 TOLD = ("id", "severity", "what", "where", "why", "fix", "runbook")
 MARKS = {"pass": "ok", "fail": "FAIL", "unknown": "unknown", "waived": "waived"}
 
@@ -47,4 +49,4 @@ def junit(verdicts: Sequence[Verdict], took: float) -> str:
             case "waived":
                 ElementTree.SubElement(case, "skipped", message=verdict.waiver)
     ElementTree.indent(suite)
-    return ElementTree.tostring(suite, encoding="unicode") + "\n"
+    return NOT_IN_XML.sub("?", ElementTree.tostring(suite, encoding="unicode")) + "\n"

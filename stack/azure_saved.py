@@ -13,6 +13,7 @@ NIC = f"{NETWORK}/networkInterfaces/vm1-nic"
 SUBNET = f"{NETWORK}/virtualNetworks/vnet/subnets/default"
 NSG = f"{NETWORK}/networkSecurityGroups/iot-nsg"
 ADDRESS = f"{NETWORK}/publicIPAddresses/ip"
+DISK = f"{GROUP}/providers/Microsoft.Compute/disks/vm1-os"
 ACTIONS = f"{GROUP}/providers/microsoft.insights/actionGroups/on-call"
 PRINCIPAL = "22222222-2222-2222-2222-222222222222"
 ADMIN = "203.0.113.7/32"
@@ -47,6 +48,7 @@ def answers(now: datetime) -> dict[str, Any]:
     return {
         "vm": {
             "id": VM, "name": "vm1", "networkProfile": {"networkInterfaces": [{"id": NIC}]},
+            "storageProfile": {"osDisk": {"managedDisk": {"id": DISK}}},
             "identity": {"principalId": PRINCIPAL}, "diagnosticsProfile": {"bootDiagnostics": {"enabled": True}},
         },
         "instance-view": {"instanceView": {
@@ -58,11 +60,14 @@ def answers(now: datetime) -> dict[str, Any]:
         "roles": [{"principalId": PRINCIPAL, "roleDefinitionName": "Monitoring Reader", "scope": VM}],
         "metric-alerts": [{
             "name": "vm-gone", "enabled": True, "scopes": [VM], "actions": [{"actionGroupId": ACTIONS}],
-            "criteria": {"allOf": [{"metricName": "VmAvailabilityMetric"}]},
+            "criteria": {"allOf": [{"metricName": "VmAvailabilityMetric", "operator": "LessThan", "threshold": 1.0}]},
         }],
         "action-groups": [{"id": ACTIONS, "enabled": True, "smsReceivers": [{"name": "phone"}]}],
         "locks": [{"id": f"{GROUP}/providers/Microsoft.Authorization/locks/keep"}],
-        "snapshots": [{"id": f"{GROUP}/providers/Microsoft.Compute/snapshots/today", "timeCreated": now.isoformat()}],
+        "snapshots": [{
+            "id": f"{GROUP}/providers/Microsoft.Compute/snapshots/today", "timeCreated": now.isoformat(),
+            "creationData": {"sourceResourceId": DISK},
+        }],
         "function": {"httpsOnly": True},
         "function-config": {"minTlsVersion": "1.2", "ftpsState": "Disabled"},
     }  # fmt: skip

@@ -16,7 +16,7 @@ from stack.local import LocalAgent, LocalStack
 from stack.process import Child
 
 MEMORY_SHARE, MEMORY_MOST = 4.0, 2 * 2**30  # percent of the machine, bytes
-DISK_SHARE, DISK_MOST = 0.6, 4 * 2**30
+DISK_SHARE, DISK_MOST = 1.5, 4 * 2**30
 BURN = "import os,sys\nos.nice(19)\nwhile os.getppid() == int(sys.argv[1]): pass"
 HOLD = """
 import os, sys, time

@@ -33,6 +33,7 @@ def agent_settings(stack: LocalStack) -> dict[str, object]:
         "actions__renewal_command": command(path, "certificate-renewal", python),
         "actions__sshd_command": command(path, "ssh-settings", python),
         "actions__sandbox_command": ("systemd-analyze", "security", "--offline=true", f"--root={server}", "--no-pager"),
+        "actions__home_directories": (str(stack.state / "homes"),),
         "actions__script_directories": (str(broker.directory), str(stack.state / "scripts")),
         "actions__broker_config": str(broker.directory / "mosquitto.conf"),
         "actions__long_log_command": ("cat", str(broker.directory / "broker.log"), str(stack.state / "agent-1.log")),

@@ -61,6 +61,12 @@ class Db:
         with translated():
             return await self._source.fetchval(sql, *args)
 
+    async def encrypted(self) -> bool:
+        """Whether a connection of ours is TLS, as this end sees it: behind a pooler the server knows another one."""
+        async with self.connection() as same:
+            transport = cast("Any", same._source)._con._transport
+            return transport.get_extra_info("ssl_object") is not None
+
     async def execute(self, sql: str, *args: object) -> None:
         """Run one statement, or a whole script when there are no arguments."""
         with translated():

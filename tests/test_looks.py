@@ -3,15 +3,16 @@
 import asyncio
 import os
 import subprocess
-from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from agent import broker_files, machine, secrecy
+from agent import broker_files, machine, root_looks, secrecy
 from agent.action_settings import ActionSettings
+from agent.creds.dynsec import first_configuration
 from probes.finding import Finding, Outcome
 from probes.mosquitto_conf import Configuration, parsed
+from probes.redact import Redactor
 from stack.operations import units
 
 PASS, FAIL, UNKNOWN = Outcome.PASS, Outcome.FAIL, Outcome.UNKNOWN
@@ -66,14 +67,18 @@ def test_what_we_ship_is_well_and_each_thing_less_is_not() -> None:
     assert outcomes == [FAIL, FAIL, PASS, UNKNOWN]
 
 
-def test_only_complaints_about_the_files_that_are_there_count() -> None:
-    bad = '2026-11-26T10:00:00: Error: Invalid line in acl_file "x".'
-    said_at = datetime.fromisoformat("2026-11-26T10:00:00").timestamp()
-    log = f"2026-11-26T09:59:00: New connection\n{bad}\n2026-11-26T10:00:01: something else\n"
-    assert broker_files.damaged_since(log, said_at - 5) == bad
-    assert broker_files.damaged_since(log, said_at + 0.4) == bad  # within the same second
-    assert broker_files.damaged_since(log, said_at + 1) == ""
-    assert broker_files.damaged_since("Error: Unable to open acl_file", said_at) == "Error: Unable to open acl_file"
+COMPLAINTS = [
+    'Error: Invalid line in acl_file "x".', "Error: Unable to open acl_file", "Error: Unable to open pwfile",
+    "Error: Empty topic in acl_file.", "Error: Invalid topic access type", "Error: Invalid line in password file",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", COMPLAINTS)
+def test_what_the_broker_complains_of(text: str) -> None:
+    """As the program of the distribution says it."""
+    line = f"2026-11-26T10:00:00: {text}"
+    assert broker_files.complaint(f"New connection from x\n{line}\nsomething else\n") == line
+    assert broker_files.complaint("2026-11-26T10:00:00: New client connected as acme/devices/acl_file") == ""
 
 
 def test_files_that_others_may_write(tmp_path: Path) -> None:
@@ -81,31 +86,90 @@ def test_files_that_others_may_write(tmp_path: Path) -> None:
     path.touch()
     for mode, outcome in ((0o640, PASS), (0o600, PASS), (0o660, FAIL), (0o644, FAIL)):
         path.chmod(mode)
-        assert broker_files.files_private([path]).outcome is outcome
-    assert broker_files.files_private([tmp_path / "none"]).outcome is UNKNOWN
+        assert broker_files.files_private({path: 0o027}).outcome is outcome
+    assert broker_files.files_private({tmp_path / "none": 0o007}).outcome is UNKNOWN
 
 
-def test_secrets_are_found_and_never_told(tmp_path: Path) -> None:
-    script = tmp_path / "x.sh"
-    script.write_text(f"echo {SECRET}")
-    found = secrecy.unseen([SECRET, "short"], f"a log with {SECRET}", [script, tmp_path / "none"])
+def test_a_plugin_that_allows_by_default_is_no_guard(tmp_path: Path) -> None:
+    good = configuration(SHIPPED.read_text())
+    file = tmp_path / "dynamic-security.json"
+    file.write_text(first_configuration("x", "y"))
+    assert broker_files.reload_safe(good, "2.0.11", file).outcome is PASS
+    file.write_text(file.read_text().replace('"publishClientSend": false', '"publishClientSend": true'))
+    assert broker_files.reload_safe(good, "2.0.11", file).outcome is FAIL
+    each = configuration(
+        "per_listener_settings true\n" + SHIPPED.read_text().replace("per_listener_settings false", "")
+    )
+    assert broker_files.reload_safe(each, "2.1.0").outcome is FAIL
+
+
+def test_the_listener_of_old_has_limits_too() -> None:
+    text = "port 8883\nmax_queued_messages 5\nmax_packet_size 5\nmax_keepalive 5\n"
+    assert broker_files.limits(configuration(text)).outcome is FAIL
+    assert broker_files.limits(configuration(f"{text}max_connections 5\n")).outcome is PASS
+
+
+def test_secrets_are_found_in_every_form_and_never_told(tmp_path: Path) -> None:
+    script, redact = tmp_path / "x.sh", Redactor([SECRET, "p@ss/word+123"])
+    script.write_text("URL=postgresql://a:p%40ss%2Fword%2B123@h/d")
+    found = secrecy.unseen(redact, f"a log with {SECRET}", [script])
     assert found == Finding(FAIL, "a secret stands in the logs of agent and broker and 1 more",
                             f"the logs of agent and broker\n{script}")  # fmt: skip
     script.write_text("echo $SECRET")
-    assert secrecy.unseen([SECRET], "a log", [script, tmp_path / "none"]).found.endswith("; 1 could not be read")
-    assert secrecy.unseen(["short"], "", []).outcome is UNKNOWN
+    assert secrecy.unseen(redact, "a log", [script]).outcome is PASS
+    partly = secrecy.unseen(redact, "a log", [script, tmp_path / "none"], 1)
+    assert (partly.outcome, "2 places are closed" in partly.found) == (UNKNOWN, True)
+    assert secrecy.unseen(Redactor(), "", []).outcome is UNKNOWN
+
+
+def test_where_secrets_belong_is_not_searched(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "database-url").write_text(SECRET)
+    (tmp_path / "agent.toml").touch()
+    assert secrecy.scripts([tmp_path], [tmp_path / "secrets"]) == [tmp_path / "agent.toml"]
 
 
 def test_arguments_of_processes(tmp_path: Path) -> None:
+    redact = Redactor([SECRET])
     for number, line in (("1", b"/sbin/init\0"), ("7", f"/usr/bin/psql\0--password={SECRET}\0".encode())):
         (tmp_path / number).mkdir()
         (tmp_path / number / "cmdline").write_bytes(line)
-    found = secrecy.no_argument([SECRET], tmp_path)
+    found = secrecy.no_argument(redact, tmp_path)
     assert (found.outcome, found.found) == (FAIL, "process 7 (psql) shows a secret in its arguments")
     (tmp_path / "7" / "cmdline").write_bytes(b"/usr/bin/psql\0")
-    assert secrecy.no_argument([SECRET], tmp_path).outcome is PASS
+    assert secrecy.no_argument(redact, tmp_path).outcome is PASS
     (tmp_path / "1" / "cmdline").unlink()
-    assert "sudo iot-agent doctor --save" in secrecy.no_argument([SECRET], tmp_path).found
+    assert "sudo iot-agent doctor --save" in secrecy.no_argument(redact, tmp_path).found
+
+
+def test_what_root_has_seen_counts_for_what_only_root_sees(tmp_path: Path) -> None:
+    """And never for what can be looked at now; of two answers the worse one."""
+    good, bad, none = Finding(PASS, "well"), Finding(FAIL, "wrong"), Finding(UNKNOWN, "closed")
+    names = ("ssh.hardened", "secrets.unseen", "smoke.read_denied")
+    root_looks.save(tmp_path, dict.fromkeys(names, good), 1000.0)
+    root_looks.save(tmp_path, {"secrets.unseen": bad}, 2000.0)
+
+    def joined(own: Finding, name: str, hours: float = 1) -> Finding:
+        return root_looks.joined(own, tmp_path, name, 1000.0 + hours * 3600)
+
+    assert joined(none, "ssh.hardened") == Finding(PASS, "well (as root, 1 h ago)")
+    assert joined(bad, "ssh.hardened") == bad
+    assert joined(good, "secrets.unseen").outcome is FAIL
+    assert joined(none, "smoke.read_denied") == none
+    assert joined(none, "ssh.hardened", hours=30) == none
+    (tmp_path / "doctor.json").write_text("[]")
+    assert joined(none, "ssh.hardened") == none
+    assert oct((tmp_path / "doctor.json").stat().st_mode & 0o777) == "0o644"
+
+
+def test_a_name_in_the_agents_directory_is_not_trusted(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / ".doctor.json.new").symlink_to(precious)
+    (tmp_path / "state" / "doctor.json").symlink_to(precious)
+    root_looks.save(tmp_path / "state", {"ssh.hardened": Finding(PASS, "x")}, 0.0)
+    assert precious.read_text() == "mine"
 
 
 INSECURE = [
@@ -121,14 +185,17 @@ def test_ways_to_switch_verification_off(line: str, tmp_path: Path) -> None:
     path.write_text(f"ok\n{line}\n")
     found = secrecy.no_insecure([tmp_path])
     assert (found.outcome, found.evidence) == (FAIL, f"{path}:2")
+    assert secrecy.no_insecure([tmp_path], [path]).outcome is UNKNOWN  # nothing is left to look through
     path.write_text(f"# {line}\npsql 'host=x sslmode=verify-full'\ncurl --cacert ca.crt https://x\nlook --klick\n")
     assert secrecy.no_insecure([tmp_path]).outcome is PASS
 
 
 def test_histories_of_shells(tmp_path: Path) -> None:
-    (tmp_path / "home" / "anna").mkdir(parents=True)
-    (tmp_path / "home" / "anna" / ".bash_history").touch()
-    assert [p.name for p in secrecy.histories(tmp_path / "home", tmp_path / "root")] == [".bash_history"]
+    for name in ("root", "home/anna"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / ".bash_history").touch()
+    found, closed = secrecy.histories([tmp_path / "root", tmp_path / "home", tmp_path / "none"])
+    assert ([path.parent.name for path in found], closed) == (["root", "anna"], 0)
 
 
 # -- the machine's own programs
@@ -166,13 +233,27 @@ async def test_what_sshd_says_of_itself(tmp_path: Path) -> None:
     assert (await machine.ssh(settings)).outcome is UNKNOWN
 
 
+APT = 'APT::Periodic "";\nAPT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n'
+
+
+@pytest.mark.parametrize(
+    ("said", "on"),
+    [
+        (APT, True),
+        ("", False),
+        (APT.replace('Lists "1"', 'Lists "0"'), False),
+        (APT.replace('Upgrade "1"', 'Upgrade "0"'), False),
+        (f'{APT}APT::Periodic::Enable "0";\n', False),
+    ],
+)
+def test_upgrades_come_by_themselves_when_all_of_it_is_on(said: str, on: bool) -> None:
+    assert machine.switched_on(said) is on
+
+
 async def test_updates_and_renewal(tmp_path: Path) -> None:
     systemd, reboot = tmp_path / "systemd", tmp_path / "reboot"
     assert (await machine.updates(0, systemd, reboot)).outcome is PASS  # a container
     systemd.mkdir()
-    now = asyncio.get_running_loop().time()
-    found = await machine.updates(now, systemd, reboot)
-    assert found.found in ("unattended upgrades are off", "unattended upgrades are on")
     assert (await machine.renewal(ActionSettings(renewal_command=("true",)))).outcome is PASS
     assert (await machine.renewal(ActionSettings(renewal_command=("false",)))).outcome is FAIL
     assert (await machine.renewal(ActionSettings(renewal_command=("no-such-program",)))).outcome is UNKNOWN

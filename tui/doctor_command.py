@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tui.runbook.desk import Desk
 
 SCHEMA = "iot-console-doctor/3"
+UNKNOWN = 2
 From = Annotated[
     Literal["console", "agent", ""], typer.Option("--from", help="Look from here only, or from the VM only.")
 ]
@@ -72,6 +73,8 @@ def doctor(
     if azure_commands:
         _print_azure_commands(profile)
         return
+    if live and junit is not None:
+        fail("--junit is for the checks of hardening, and --live leaves them out", USAGE)
     items = [] if live else _items(only, quick, place)
     found = [] if only else examined(way)
     began = time.monotonic()
@@ -87,7 +90,7 @@ def _items(only: str, quick: bool, place: str) -> "list[Item]":
     from probes.hardening_items import ITEMS
 
     try:
-        return hardening.seen_from(hardening.chosen(ITEMS, only, quick), place)
+        return hardening.chosen(ITEMS, only, quick, place)
     except ValueError as error:
         fail(f"--only: {error}", USAGE)
 
@@ -179,7 +182,10 @@ def _print(found: list[Check], verdicts: "list[Verdict]", problems: bool, as_jso
 def _exit_code(found: list[Check], verdicts: "list[Verdict]") -> int:
     from probes.hardening import exit_code
 
-    return FAILED if any(check.state is PartState.CRIT for check in found) else exit_code(verdicts)
+    if any(check.state is PartState.CRIT for check in found):
+        return FAILED
+    code = exit_code(verdicts)
+    return UNKNOWN if code == 0 and any(check.state is PartState.UNKNOWN for check in found) else code
 
 
 def examined(way: Way) -> list[Check]:

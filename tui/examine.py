@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import date
 
+from probes import checks_tenants
 from probes.catalogue import Argument
 from probes.finding import Finding, Outcome, unknown
 from probes.hardening import Item, Verdict, Waiver, judged
@@ -30,31 +31,56 @@ async def examine(
 
     place: console or agent, to look from there only; "": from wherever it can be seen, from here first.
     """
-    gate = asyncio.Semaphore(AT_ONCE)
-    agents = asyncio.Semaphore(WAITING)
+    examiner = _Examiner(desk, place)
 
     async def one(item: Item) -> Verdict:
-        try:
-            arguments = _arguments(desk, item)
-        except LookupError as error:
-            verdict = judged(item, unknown(str(error.args[0])), waivers, today)
-        else:
-            verdict = judged(item, await found(item, arguments), waivers, today)
+        verdict = judged(item, await examiner.found(item), waivers, today)
         tell(verdict)
         return verdict
 
-    async def found(item: Item, arguments: dict[str, Argument]) -> Finding:
-        here = unknown("not looked from here")
-        if place != "agent" and item.where != "agent":
-            async with gate:
-                here = await _look(desk, item, arguments, "console")
-        if place == "console" or item.where == "console" or here.outcome is not Outcome.UNKNOWN:
-            return here
-        async with agents:
-            there = await _look(desk, item, arguments, "agent")
-        return there if item.where == "agent" or there.outcome is not Outcome.UNKNOWN or place else here
+    try:
+        return list(await asyncio.gather(*(one(item) for item in items)))
+    finally:
+        await checks_tenants.settled()
 
-    return list(await asyncio.gather(*(one(item) for item in items)))
+
+class _Examiner:
+    def __init__(self, desk: Desk, place: str) -> None:
+        self._desk = desk
+        self._place = place
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._agents = asyncio.Semaphore(WAITING)
+
+    async def found(self, item: Item) -> Finding:
+        try:
+            arguments = _arguments(self._desk, item)
+        except LookupError as error:
+            return unknown(str(error.args[0]))
+        here = unknown("not looked from here")
+        if self._place != "agent" and item.where != "agent":
+            async with self._gate:
+                here = await _look(self._desk, item, arguments, "console")
+        if here.outcome is not Outcome.UNKNOWN or not self._agent_helps(item):
+            return here
+        async with self._agents:
+            there = await _look(self._desk, item, arguments, "agent")
+        if item.where == "agent" or self._place:
+            return there
+        if there.outcome is Outcome.UNKNOWN:
+            return here
+        return Finding(there.outcome, f"{there.found} (seen from the VM)", there.evidence)
+
+    def _agent_helps(self, item: Item) -> bool:
+        """That the VM reaches itself is no proof that anybody else does."""
+        if self._place == "console" or item.where == "console":
+            return False
+        return item.where == "agent" or bool(self._place) or not _ours_to_ask(self._desk, item)
+
+
+def _ours_to_ask(desk: Desk, item: Item) -> bool:
+    """Whether the profile says how to look from here."""
+    family = item.check.partition(".")[0]
+    return (family in ("tls", "mqtt") and desk.listener is not None) or (family == "smoke" and desk.probe is not None)
 
 
 def _arguments(desk: Desk, item: Item) -> dict[str, Argument]:

@@ -6,6 +6,7 @@ import typer
 
 from tui.command import USAGE, AsJson, UrlFile, chosen, fail, print_json, way_of
 from tui.doctor_command import From, verdicts_of
+from tui.render import literal
 
 SCHEMA = "iot-console-smoke/1"
 VARIANTS = {"plain": ("E2E-01",), "malformed": ("E2E-02",), "crossing": ("MQ-03", "MQ-04")}
@@ -35,12 +36,12 @@ def smoke(
     wanted = chosen(context, url_file)
     way, profile = way_of(wanted)
     ids = _ids(only)
-    items = hardening.seen_from([item for item in ITEMS if item.id in ids], place)
+    items = [item for item in ITEMS if item.id in ids]
     verdicts = verdicts_of(wanted, way, profile, items, place, quiet=as_json)
     if as_json:
         print_json({"schema": SCHEMA, "smoke": [report.row(verdict) for verdict in verdicts]})
     for verdict in verdicts if not as_json else ():
-        typer.echo("\n".join(report.lines(verdict)))
+        typer.echo("\n".join(map(literal, report.lines(verdict))))
     raise typer.Exit(hardening.exit_code(verdicts))
 
 

@@ -31,13 +31,6 @@ class FileStore:
         except OSError as error:
             raise self._error(error) from error
 
-    def written_at(self) -> float:
-        """When the newer of both was, seconds since 1970; 0 when one is missing."""
-        try:
-            return max((self.directory / name).stat().st_mtime for name in (PASSWORD_FILE, ACL_FILE))
-        except OSError:
-            return 0.0
-
     def publish(self, files: Files) -> None:
         """Put both in place, each by an atomic rename.
 
