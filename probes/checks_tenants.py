@@ -16,6 +16,7 @@ from store.members import LOGIN_PREFIX, PLATFORM, Me, Role
 from store.target import Target
 
 LOOK_BACK = timedelta(days=2)
+A_MOMENT = timedelta(minutes=1)  # of all rows that are seen, which may be many
 FORGOTTEN = timedelta(minutes=10)  # a login that is older was left behind
 PREFIX = f"{LOGIN_PREFIX}doctor_"
 NAME = "doctor: ends with the look"
@@ -74,7 +75,7 @@ async def _sweep(db: Db) -> None:
 
 async def _as_oneself(db: Db, me: Me) -> Finding:
     """Somebody of a tenant need not know who else there is: whatever is not of the own tenants is too much."""
-    foreign = await hardening.foreign_rows(db, LOOK_BACK, sorted(me.roles))
+    foreign = await hardening.foreign_rows(db, A_MOMENT, sorted(me.roles))
     return judged(not foreign, "rows of other tenants are visible" if foreign else "you see no rows of other tenants")
 
 
@@ -88,7 +89,7 @@ async def _as_viewer(target: Target, login: str, password: str, mine: Holding, o
             shown = await hardening.tables_that_show(db, other.tenant_id) if other.slug != PLATFORM else []
             if shown:
                 return failed(f"a viewer of {mine.slug} sees {shown[0]} of {other.slug}", "\n".join(shown))
-        if await hardening.foreign_rows(db, LOOK_BACK, [mine.slug]):
+        if await hardening.foreign_rows(db, A_MOMENT, [mine.slug]):
             return failed(f"a viewer of {mine.slug} sees rows of other tenants")
         if not await hardening.sees(db, mine.tenant_id, LOOK_BACK):
             return failed(f"a viewer of {mine.slug} does not see the rows of {mine.slug}")

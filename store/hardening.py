@@ -84,9 +84,14 @@ where n.nspname in ('iot', 'iot_priv') and p.prosecdef
   and not coalesce('search_path=pg_catalog, pg_temp' = any (p.proconfig), false) order by 1"""
 HOLDINGS = """
 select t.tenant_id, t.slug, exists (
-  select from public.telemetry m where m.tenant_id = t.tenant_id and m.bucket > now() - $1::interval) as rows
+  select from iot.ingest_minute m
+  where m.tenant_id = t.tenant_id and m.minute > now() - $1::interval and m.inserted > 0) as rows
 from iot.tenants t where not t.disabled order by t.tenant_id limit 50"""
-SEES = "select exists (select from public.telemetry where tenant_id = $1 and bucket > now() - $2::interval)"
+# in the order of the index, so that the first row ends it
+SEES = """
+select exists (select from (
+  select 1 from public.telemetry where tenant_id = $1 and bucket > now() - $2::interval
+  order by bucket desc limit 1) newest)"""
 FOREIGN = """
 select exists (select from public.telemetry where bucket > now() - $1::interval and not tenant_id = any ($2))"""
 # who may add rows besides the agents: neither the table's owner nor those who can become it
