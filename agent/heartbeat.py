@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +24,7 @@ from store.errors import StoreError
 log = structlog.get_logger()
 SAMPLES_HELD = 720  # an hour at 5 s: what an outage may last without a gap in the charts
 BEAT_TIMEOUT = 5.0
+COLLECT_SECONDS = 30.0
 HORIZON_FILE = "horizon"
 
 
@@ -50,6 +52,7 @@ class Heartbeat:
         self._patience = patience
         self._started_at = datetime.now(UTC)
         self._samples: deque[Sample] = deque(maxlen=SAMPLES_HELD)
+        self._collected_at = time.monotonic()
 
     async def run(self, interval: float) -> None:
         while True:
@@ -57,7 +60,7 @@ class Heartbeat:
             await asyncio.sleep(interval)
 
     async def tick(self) -> None:
-        gc.collect()  # the daemon keeps the collector away from batches; closed connections are cycles that wait here
+        self._collect()
         seen = self._observe()
         self._samples.append(report.sample(seen))
         self._horizon.advance(seen.now, seen.link.connected_at, seen.confirmed)
@@ -66,6 +69,14 @@ class Heartbeat:
         # the ingest pipeline reports a database that is away; the samples wait here with their own times
         with suppress(StoreError):
             await within(BEAT_TIMEOUT, self._tell_database(seen))
+
+    def _collect(self) -> None:
+        """The daemon keeps the collector away from batches; closed connections are cycles that wait for it. It looks
+        at every message in our hands: so not at every beat."""
+        now = time.monotonic()
+        if now - self._collected_at >= COLLECT_SECONDS:
+            self._collected_at = now
+            gc.collect()
 
     async def _tell_database(self, seen: Observed) -> None:
         at = datetime.fromtimestamp(seen.now, UTC)

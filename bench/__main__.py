@@ -59,6 +59,11 @@ def table(found: dict[str, object]) -> str:
             f"{row['what']:42}{row['rows_per_second']:>9}{row['cpu_us_per_message']:>12}{row['rss_mb']:>8}{ratio:>20.1f}x"
         )
     lines += [f"{row['what']:42}{'':>9}{'':>12}{row['rss_mb']:>8}" for row in found["memory"]]  # type: ignore[attr-defined]
+    lines += ["", "by stage, in one process"]
+    lines += [
+        f"{row['what']:51}{row.get('rows_per_second', ''):>9}{row['cpu_us_per_message']:>12}"
+        for row in found["stages"]  # type: ignore[attr-defined]
+    ]
     growth = found["growth"]
     assert isinstance(growth, list)
     if len(growth) == 2:

@@ -10,6 +10,7 @@ import asyncpg
 import psutil
 
 from bench.rig import Rig, database, inserted, rig, until, usage
+from bench.stages import stages
 from stack.broker import INGEST_USER
 from stack.process import Child
 
@@ -130,18 +131,51 @@ async def preload(on: Rig, rows: int) -> None:
     await connection.close()
 
 
+async def shared(on: Rig, count: int, messages: int = MESSAGES) -> Row:
+    """Agents of one group, each its own process, all on this machine beside broker and database."""
+    name = f"{count} agents of a group"
+    agents = []
+    for n in range(count):
+        settings: dict[str, object] = {"mqtt__share_group": slug(name), "canary__interval_seconds": 3600.0}
+        agent = on.stack.agent(f"{slug(name)}-{n}", settings)
+        agent.environment["DATABASE_URL"] = await on.login(f"iot_agent_{n}")
+        agent.start()
+        await agent.ready()
+        agents.append(agent)
+    async with database(on.stack) as db:
+        before_rows = await inserted(db)
+        before = [usage(agent.process.pid) for agent in agents]
+        publisher = on.start_publisher(messages)
+        began = await until(db, before_rows + 1)
+        first = await inserted(db) - before_rows
+        ended = await until(db, before_rows + messages)
+        after = [usage(agent.process.pid) for agent in agents]
+        publisher.wait(60)
+        spent = sum(b.cpu - a.cpu for a, b in zip(before, after, strict=True))
+    for agent in agents:
+        agent.stop()
+    return {
+        "what": name,
+        "rows_per_second": round((messages - first) / (ended - began)),
+        "cpu_us_per_message": round(spent / messages * 1e6, 1),
+        "rss_mb": round(max(one.rss for one in after) / 1e6),
+    }
+
+
 async def run(quick: bool) -> dict[str, object]:
     async with rig() as on:
         results = [await median(on, "agent, TLS, batch 2000")]
         results.append(await end_to_end(on, "agent, TLS, batch 500", batch=500))
         results.append(await end_to_end(on, "agent, no TLS, batch 2000", tls=False))
         results += await yardsticks(on)
+        results += [await shared(on, count) for count in (2, 4)]
+        parts = await stages(on)
         held = await memory(on)
         growth = [await median(on, "few rows in the table")]
         if not quick:
             await preload(on, 5_000_000)
             growth.append(await median(on, "5 M rows in the table"))
-    return {"throughput": results, "memory": held, "growth": growth}
+    return {"throughput": results, "stages": parts, "memory": held, "growth": growth}
 
 
 def slug(name: str) -> str:

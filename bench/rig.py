@@ -15,6 +15,7 @@ from stack.broker import free_port
 from stack.local import LocalAgent, LocalStack, fleet, short_directory
 from stack.postgres import Cluster, embedded_binaries
 from stack.process import Child
+from store import people
 from store.db import Db, connected
 from store.target import parse_target
 
@@ -48,6 +49,12 @@ class Rig:
         agent = self.stack.agent(name, settings)
         agent.start(None if tls else [sys.executable, "-m", "bench.agent", agent.config_file, str(self.plain_port)])
         return agent
+
+    async def login(self, name: str) -> str:
+        """The database's URL for another agent: a login takes 20 connections, so each agent has its own."""
+        stack = self.stack
+        async with connected(parse_target(stack.cluster.owner_url(stack.database)), "bench", 1) as db:
+            return stack.cluster.url(name, await people.put_agent(db, name), stack.database)
 
     def start_publisher(self, messages: int, rate: float = 0.0) -> Child:
         """Publishers without TLS: what they cost is not what is measured."""
