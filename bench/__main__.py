@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import alerts, console, creds, ingest, soak
+from bench import alerts, console, creds, ingest, soak, spool
 from stack import broker
 
 RESULTS = Path(__file__).parent / "results"
@@ -78,6 +78,7 @@ MEASUREMENTS: dict[str, tuple[Any, Any]] = {
     "creds": (creds.run, creds.table),
     "alerts": (alerts.run, alerts.table),
     "console": (console.run, console.table),
+    "spool": (spool.run, spool.table),
     "soak": (soak.run, soak.table),
 }
 LONG = {"soak"}  # half an hour: only by name
