@@ -63,10 +63,14 @@ async def _filled(path: Path, limit: int) -> dict[str, float]:
     drained = DRAINED * BATCH / (time.perf_counter() - began)
     spool.close()
     return {
-        "gib": round(limit / 2**30, 2), "million_messages": round(rows / 1e6, 2), "appended_a_second": round(rows / took),
-        "opened_seconds": round(opened, 2), "drained_a_second": round(drained),
-        "memory_more_mb": round(full - empty, 1), "memory_mb": round(_rss(), 1),
-    }  # fmt: skip
+        "gib": round(limit / 2**30, 2),
+        "million_messages": round(rows / 1e6, 2),
+        "appended_a_second": round(rows / took),
+        "opened_seconds": round(opened, 2),
+        "drained_a_second": round(drained),
+        "memory_more_mb": round(full - empty, 1),
+        "memory_mb": round(_rss(), 1),
+    }
 
 
 def _batch(first: int) -> list[Delivery]:
