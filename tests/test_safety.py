@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.color import ColorSystem
 from rich.segment import Segment
 from textual._compositor import ChopsUpdate, LayoutUpdate
+from textual.events import Key
 from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.strip import Strip
@@ -154,7 +155,11 @@ async def test_what_was_confirmed_while_the_database_went_is_refused(tmp_path: P
 
 async def test_nobody_reads_a_question_in_no_time(tmp_path: Path) -> None:
     async with still(tmp_path) as (app, pilot):
-        await pilot.press("2", "D", "y")
+        await pilot.press("2")
+        for key in "Dy":
+            app.post_message(Key(key, key))
+        await until(pilot, app, "y: yes")
+        await pilot.pause()
         assert app.bar.ask is not None
         await yes(pilot, app)
         assert app.bar.ask is None

@@ -138,10 +138,10 @@ class Doing(Changing):
             self.bar.ask = None
             self.soon(ask)
 
-    def answered_by_key(self, key: str) -> bool:
+    def answered_by_key(self, key: str, at: float) -> bool:
         """A question of level NOTICED, or one's own second thoughts; True when the key was for it."""
         if self.bar.ask is not None:
-            self._yes_or_no(self.bar.ask, key)
+            self._yes_or_no(self.bar.ask, key, at)
             return True
         if key != "u":
             return False
@@ -157,8 +157,8 @@ class Doing(Changing):
             self.begin(undo)
         return undo is not None
 
-    def _yes_or_no(self, ask: Ask, key: str) -> None:
-        if key == "y" and time.monotonic() - self._asked_at >= TOO_QUICK_SECONDS:
+    def _yes_or_no(self, ask: Ask, key: str, at: float) -> None:
+        if key == "y" and at - self._asked_at >= TOO_QUICK_SECONDS:
             self.bar.ask = None
             self.soon(ask)
         elif key in ("escape", "n", "q"):

@@ -1,6 +1,5 @@
 """Keys and clicks become actions, in the order in which they came."""
 
-import time
 from collections import deque
 from typing import ClassVar
 
@@ -41,7 +40,7 @@ class Pressed(Drawing):
         """
         if isinstance(event, events.Key) and not event.is_forwarded and not self.typing:
             if not await self._check_bindings(event.key, priority=True):
-                self._press(event.key)
+                self._press(event.key, event.time)
             return
         await super().on_event(event)
 
@@ -51,9 +50,9 @@ class Pressed(Drawing):
             return bool(self.query("FormView")) and not isinstance(self.focused, Entry)
         return True
 
-    def _press(self, key: str) -> None:
-        """Which action a key has depends on the place."""
-        if self.answered_by_key(key):
+    def _press(self, key: str, at: float) -> None:
+        """Which action a key has depends on the place. at: when it came, not when its turn is, monotonic."""
+        if self.answered_by_key(key, at):
             self.draw()
             return
         name = self._action_of(key)
@@ -62,7 +61,7 @@ class Pressed(Drawing):
         if self.bar.secrets and name not in BESIDE_SECRETS:
             self.effect(Say("a secret is shown: hand it over and close it first (esc)", "warn"))
             return
-        if self._pasted(name):
+        if self._pasted(name, at):
             self.effect(Say("many keys at once: a paste? They were ignored; : takes text", "warn"))
         else:
             self.perform(name, "")
@@ -71,11 +70,10 @@ class Pressed(Drawing):
         place, keymap = self.pane.place, self.options.keymap
         return next((a.id for a in ACTIONS if a.here(place) and key in keys(a, keymap)), None)
 
-    def _pasted(self, name: str) -> bool:
+    def _pasted(self, name: str, at: float) -> bool:
         """Text that was pasted into the screen must not do things. Moving about is harmless."""
-        now = time.monotonic()
-        self._keys_at.append(now)
-        full = len(self._keys_at) == PASTED_KEYS and now - self._keys_at[0] < PASTED_SECONDS
+        self._keys_at.append(at)
+        full = len(self._keys_at) == PASTED_KEYS and at - self._keys_at[0] < PASTED_SECONDS
         action = actions.find(name, self.pane.place)
         return full and action is not None and action.role is not None
 
