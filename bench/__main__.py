@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import alerts, console, creds, ingest, soak, spool
+from bench import alerts, console, creds, ingest, scale, soak, spool
 from stack import broker
 
 RESULTS = Path(__file__).parent / "results"
@@ -17,8 +17,12 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog='make bench ARGS="..."')
-    parser.add_argument("what", nargs="*", choices=[*MEASUREMENTS, []], help="all of them but soak without a name")
-    parser.add_argument("--quick", action="store_true", help="leave out what is large: 5 M rows, 100 000 devices")
+    parser.add_argument(
+        "what", nargs="*", choices=[*MEASUREMENTS, []], help="all of them but scale and soak without a name"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="leave out what is large: millions of rows, 100 000 devices"
+    )
     parser.add_argument("--no-save", action="store_true", help="print only")
     options = parser.parse_args()
     for name in options.what or [name for name in MEASUREMENTS if name not in LONG]:
@@ -79,9 +83,10 @@ MEASUREMENTS: dict[str, tuple[Any, Any]] = {
     "alerts": (alerts.run, alerts.table),
     "console": (console.run, console.table),
     "spool": (spool.run, spool.table),
+    "scale": (scale.run, scale.table),
     "soak": (soak.run, soak.table),
 }
-LONG = {"soak"}  # half an hour: only by name
+LONG = {"scale", "soak"}  # many minutes: only by name
 
 
 if __name__ == "__main__":

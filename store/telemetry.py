@@ -82,14 +82,18 @@ where n.slug = $1 and d.name = $2 and t.msg_hash = $3 and t.ts between $4 and $5
 # Takes no lock and writes nothing, but fails where an INSERT would: on a standby, read-only, without the right.
 PROBE = "insert into public.telemetry select * from public.telemetry where false"
 
+# Tenant by tenant along the key: no index has the buckets of all tenants in one order.
 NEWEST = """
-select t.ts, coalesce(n.slug, '?') as tenant, coalesce(d.name, '?') as device, t.topic,
+select t.ts, t.tenant, coalesce(d.name, '?') as device, t.topic,
        coalesce(left(t.payload::text, 200), octet_length(t.payload_raw) || ' bytes, raw') as payload
-from (select * from public.telemetry
-      where bucket > now() - interval '1 hour' and bucket <= now() + interval '1 hour'
-        and tenant_id = any (array(select tenant_id from iot.tenants))
-      order by bucket desc limit $1) t
-left join iot.tenants n using (tenant_id)
+from (select n.slug as tenant, r.*
+      from iot.tenants n
+      cross join lateral (
+        select * from public.telemetry x
+        where x.tenant_id = n.tenant_id
+          and x.bucket > now() - interval '1 hour' and x.bucket <= now() + interval '1 hour'
+        order by x.bucket desc limit $1) r
+      order by r.bucket desc limit $1) t
 left join iot.devices d on d.tenant_id = t.tenant_id and d.device_id = t.device_id
 order by t.ts desc"""
 
