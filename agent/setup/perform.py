@@ -71,7 +71,7 @@ class Performer:
 
     def _text(self, step: Text) -> Outcome:
         path = self._at(step.path)
-        if path.exists():
+        if _visible(path):
             if path.read_text() == step.text and path.stat().st_mode & 0o7777 == step.mode:
                 return Outcome.SAME
             if step.keep:
@@ -125,6 +125,14 @@ class Performer:
 
     def _at(self, path: str) -> Path:
         return self._root / path.lstrip("/")
+
+
+def _visible(path: Path) -> bool:
+    """It exists, as far as one may see: who only asks for a plan may not look into every directory."""
+    try:
+        return path.exists() and os.access(path, os.R_OK)
+    except PermissionError:
+        return False
 
 
 def _write(path: Path, step: Text) -> None:
