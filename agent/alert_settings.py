@@ -56,6 +56,9 @@ class LogSettings(Section):
 ChannelSettings = Annotated[WebhookSettings | MailSettings | AppriseSettings | LogSettings, Field(discriminator="kind")]
 
 
+QUESTIONS = ("vm", "events", "function", "costs")  # that the cloud is asked
+
+
 class CloudSettings(Section):
     """Azure, asked every few minutes by a process of its own; only reads. Without it, rules on azure.* have no data."""
 

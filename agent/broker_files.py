@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from agent.creds.files import FileError, FileStore
@@ -79,19 +78,6 @@ def _allows(dynsec: Path) -> list[str]:
 def complaint(log: str) -> str:
     """The last line in which the broker said that it could not read passwords or rights; "" for none."""
     return next((line.strip() for line in reversed(log.splitlines()) if DAMAGED.search(line)), "")
-
-
-def files_private(files: Mapping[Path, int]) -> Finding:
-    """No mode gives a right that is forbidden for its file."""
-    wrong = []
-    for path, forbidden in files.items():
-        try:
-            mode = path.stat().st_mode & 0o777
-        except OSError as error:
-            return unknown(f"{path}: {error.strerror}")
-        if mode & forbidden:
-            wrong.append(f"{path} has mode {mode:o}")
-    return failed(wrong[0], "\n".join(wrong)) if wrong else passed(f"{len(files)} looked at")
 
 
 def kept(files: FileStore) -> Finding:

@@ -104,7 +104,7 @@ def retire_command(
     if running(settings.agent.state_dir):
         _fail(f"agent {settings.agent.id} is running: systemctl stop iot-agent", USAGE)
     try:
-        count = asyncio.run(retire.retire(settings, lambda line: None, seconds))
+        count = asyncio.run(retire.retire(settings, seconds))
     except ConfigError as error:
         _fail(str(error), USAGE)
     except (retire.NotRetired, StoreError) as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from agent.alert_settings import CloudSettings
+from agent.alert_settings import QUESTIONS, CloudSettings
 from store import leases, series
 from store.db import Db
 from store.errors import StoreError
@@ -63,7 +63,7 @@ class CloudPoll:
         if answer is None:
             self._rest("costs", failed="costs" not in resting)  # it may have been asked for, and its quota is small
             return
-        for name in ("vm", "events", "function", "costs"):
+        for name in QUESTIONS:
             if name not in resting:
                 self._rest(name, failed=name in answer["errors"])
         samples = list({_key(one): one for one in (Stored(**found) for found in answer["samples"])}.values())

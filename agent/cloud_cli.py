@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agent import config
-from agent.alert_settings import CloudSettings
+from agent.alert_settings import QUESTIONS, CloudSettings
 from agent.config import ConfigError
 
 if TYPE_CHECKING:
     from probes.azure import Measured
 
 FAILED, USAGE = 1, 2
-QUESTIONS = ("vm", "events", "function", "costs")
 BUDGET_SECONDS = 120.0  # after that, no further question is begun
 SHAPELESS = (LookupError, TypeError, ValueError, AttributeError)  # of what somebody else's server sends
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from agent import build, config, root_looks, service
+from agent import build, root_looks, service
 from agent.config import ConfigError, Settings
 from agent.creds import identity
 from agent.creds.identity import Identity, IdentityError
@@ -84,9 +83,8 @@ def doctor(
 
 def _settings(file: Path | None) -> Settings:
     """As the service has them: for root, with the secrets that its unit is given."""
-    os.environ |= service.environment()
     try:
-        return config.from_process(file)
+        return service.settings(file)
     except ConfigError as error:
         fail(str(error), USAGE)
 

@@ -2,7 +2,7 @@
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from probes.certificates import file_fingerprint, served
@@ -63,20 +63,19 @@ async def served_file(place: Listener, certificate: Path | None) -> Finding:
                   else "another one is served than the file holds: restart the broker")  # fmt: skip
 
 
-def private(paths: list[Path], forbidden: int) -> Finding:
-    """None of the files and directories gives a right of `forbidden` to anybody."""
-    wrong, seen = [], 0
-    for path in paths:
+def private(places: Mapping[Path, int]) -> Finding:
+    """None of the files and directories has a right in its mode that is forbidden for it."""
+    wrong = []
+    for path, forbidden in places.items():
         try:
             mode = path.stat().st_mode & 0o777
         except OSError as error:
             return unknown(f"{path}: {error.strerror}")
-        seen += 1
         if mode & forbidden:
             wrong.append(f"{path} has mode {mode:o}")
-    if not seen:
+    if not places:
         return unknown("there is nothing to look at")
-    return failed(wrong[0], "\n".join(wrong)) if wrong else passed(f"{seen} looked at, all private")
+    return failed(wrong[0], "\n".join(wrong)) if wrong else passed(f"{len(places)} looked at, all private")
 
 
 def running(state_dir: Path, proc: Path = Path("/proc")) -> bool:

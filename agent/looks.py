@@ -19,6 +19,7 @@ from probes.catalogue import Argument, Probe, World
 from probes.certificates import CertificateError, from_files
 from probes.finding import Finding, failed, judged, passed, unknown
 from probes.mosquitto_conf import Configuration
+from probes.program import last_line
 from probes.redact import Redactor
 from probes.tls import verifying_context
 from store import brokers
@@ -79,7 +80,7 @@ class Looks:
             "tls.no_insecure": lambda _: asyncio.to_thread(secrecy.no_insecure, settings.script_directories, sight.own),
             "key.private": lambda _: asyncio.to_thread(self._key),
             "secrets.private": lambda _: asyncio.to_thread(
-                hardening.private, sight.private, hardening.GROUP_AND_OTHERS
+                hardening.private, dict.fromkeys(sight.private, hardening.GROUP_AND_OTHERS)
             ),
             "secrets.unseen": self._unseen,
             "secrets.no_argument": lambda _: asyncio.to_thread(secrecy.no_argument, sight.redact),
@@ -120,8 +121,7 @@ class Looks:
         code, said = await machine.run(self._sight.settings.status_command, LOOK_SECONDS)
         if code is None:
             return unknown(f"actions.status_command: {said}")
-        last = (self._sight.redact(said).strip().splitlines() or [f"exit code {code}"])[-1]
-        return judged(code == 0, last[:200])
+        return judged(code == 0, last_line(self._sight.redact(said), f"exit code {code}")[:200])
 
     # -- the broker's files
 
@@ -151,9 +151,9 @@ class Looks:
     async def _loaded(self) -> Finding | None:
         """Why the broker may not have loaded the files as they are; None when nothing speaks for it."""
         sight = self._sight
-        code, log = await machine.run(sight.settings.long_log_command, LOOK_SECONDS)
-        if code != 0:
-            return unknown(f"actions.long_log_command: {sight.redact(log).strip()[-200:]}")
+        log, closed = await self._log("long")
+        if closed is not None:
+            return closed
         complaint = broker_files.complaint(log)
         if not complaint:
             return None
@@ -168,7 +168,7 @@ class Looks:
         if files is None:
             return unknown(NOT_MANAGED)
         place = files.directory
-        seen = broker_files.files_private(
+        seen = hardening.private(
             {place: 0o007, place / DYNSEC_FILE: 0o007, place / PASSWORD_FILE: 0o027, place / ACL_FILE: 0o027}
         )
         found = files.read()
@@ -210,20 +210,22 @@ class Looks:
         if service not in SERVICES:
             raise ArgumentError(f"service is one of {', '.join(SERVICES)}")
         lines = max(1, min(MOST_LINES, number(args.get("lines", LINES))))
-        settings = self._sight.settings
-        command = settings.broker_log_command if service == "broker" else settings.agent_log_command
-        code, said = await machine.run(command, LOOK_SECONDS)
-        if code != 0:
-            return unknown(f"actions.{service}_log_command: {self._sight.redact(said).strip()[-200:]}")
-        found = said.splitlines()[-lines:]
+        log, closed = await self._log(service)
+        if closed is not None:
+            return closed
+        found = log.splitlines()[-lines:]
         return passed(f"the last {len(found)} lines", "\n".join(found))
 
     async def _unseen(self, _: Mapping[str, Argument]) -> Finding:
-        settings = self._sight.settings
-        code, said = await machine.run(settings.long_log_command, LOOK_SECONDS)
-        if code != 0:
-            return unknown(f"actions.long_log_command: {self._sight.redact(said).strip()[-200:]}")
-        return await asyncio.to_thread(self._search, said)
+        log, closed = await self._log("long")
+        return await asyncio.to_thread(self._search, log) if closed is None else closed
+
+    async def _log(self, which: str) -> tuple[str, Finding | None]:
+        """By actions.WHICH_log_command: (what it printed, why it cannot be read)."""
+        setting = f"{which}_log_command"
+        code, said = await machine.run(getattr(self._sight.settings, setting), LOOK_SECONDS)
+        closed = None if code == 0 else unknown(f"actions.{setting}: {self._sight.redact(said).strip()[-200:]}")
+        return said, closed
 
     def _search(self, log: str) -> Finding:
         settings = self._sight.settings
@@ -283,7 +285,7 @@ class Looks:
 
     def _key(self) -> Finding:
         key = self._sight.settings.broker_key
-        return hardening.private([key] if key else [], hardening.OTHERS)
+        return hardening.private({key: hardening.OTHERS} if key else {})
 
 
 def number(value: Argument) -> int:

@@ -32,8 +32,7 @@ async def sandbox(settings: ActionSettings) -> Finding:
     code, said = await run((*settings.sandbox_command, *settings.sandbox_units))
     scores = {name: float(score) for name, score in EXPOSURE.findall(said)}
     if code is None or len(scores) < len(settings.sandbox_units):
-        last = (said.strip().splitlines() or ["no answer"])[-1]
-        return unknown(f"actions.sandbox_command: {last[:200]}")
+        return unknown(f"actions.sandbox_command: {_last(said)}")
     words = ", ".join(f"{name} {score}" for name, score in scores.items())
     return judged(max(scores.values()) <= WORST_EXPOSURE, words)
 
@@ -42,8 +41,7 @@ async def ssh(settings: ActionSettings) -> Finding:
     """Keys only, and nobody as root."""
     code, said = await run(settings.sshd_command)
     if code != 0:
-        last = (said.strip().splitlines() or ["no answer"])[-1]
-        return unknown(f"actions.sshd_command: {last[:200]}")
+        return unknown(f"actions.sshd_command: {_last(said)}")
     found = dict(line.lower().split(" ", 1) for line in said.splitlines() if " " in line)
     special = await asyncio.to_thread(_matches)
     if special:
@@ -66,10 +64,9 @@ def _matches(places: Sequence[Path] = SSHD_FILES) -> str:
 
 async def renewal(settings: ActionSettings) -> Finding:
     code, said = await run(settings.renewal_command)
-    last = (said.strip().splitlines() or ["no answer"])[-1][:200]
     if code is None:
-        return unknown(f"actions.renewal_command: {last}")
-    return judged(code == 0, last)
+        return unknown(f"actions.renewal_command: {_last(said)}")
+    return judged(code == 0, _last(said))
 
 
 async def updates(now: float | None = None, systemd: Path = SYSTEMD, reboot: Path = REBOOT) -> Finding:
@@ -97,6 +94,10 @@ def switched_on(said: str) -> bool:
         and found.get("Update-Package-Lists", "") not in off
         and found.get("Unattended-Upgrade", "") not in off
     )
+
+
+def _last(said: str) -> str:
+    return program.last_line(said, "no answer")[:200]
 
 
 async def run(command: Sequence[str], seconds: float = SECONDS) -> tuple[int | None, str]:

@@ -7,7 +7,6 @@ that never comes back would be lost when its session ends.
 import asyncio
 import os
 import secrets
-from collections.abc import Callable
 
 from agent import build
 from agent.config import Settings
@@ -26,7 +25,7 @@ class NotRetired(Exception):
     """The broker or the database does not answer: nothing is lost, and it can be tried again."""
 
 
-async def retire(settings: Settings, say: Callable[[str], None], seconds: float) -> Accounting:
+async def retire(settings: Settings, seconds: float) -> Accounting:
     """Returns what came of the messages. Raises NotRetired; ConfigError, SpoolError when it cannot begin."""
     names = Names(settings.agent.id, f"{os.getpid()}-{secrets.token_hex(3)}")
     logins = build.own_logins(settings, lambda _: None)
@@ -39,7 +38,7 @@ async def retire(settings: Settings, say: Callable[[str], None], seconds: float)
             asyncio.create_task(way.pipeline.recover(), name="recover"),
         ]
         try:
-            await _brought_home(way, say, seconds)
+            await _brought_home(way, seconds)
         finally:
             for task in tasks:
                 task.cancel()
@@ -48,7 +47,7 @@ async def retire(settings: Settings, say: Callable[[str], None], seconds: float)
     return way.pipeline.accounting
 
 
-async def _brought_home(way: Intake, say: Callable[[str], None], seconds: float) -> None:
+async def _brought_home(way: Intake, seconds: float) -> None:
     await way.link.subscribed(CONNECT_SECONDS)
     if way.link.health.connected_at is None:
         raise NotRetired(f"the broker does not answer: {way.link.health.error}")
@@ -61,7 +60,6 @@ async def _brought_home(way: Intake, say: Callable[[str], None], seconds: float)
             raise NotRetired(f"{left} messages still wait after {seconds:.0f} s: {why}")
         if count.received != seen or way.pipeline.pending() or way.spool.rows or way.link.health.connected_at is None:
             seen, since = count.received, loop.time()
-            say(f"{count.received} messages brought home")
         await asyncio.sleep(LOOK_SECONDS)
     way.link.disconnect(forget=True)
     await asyncio.sleep(LOOK_SECONDS)  # the goodbye is on its way

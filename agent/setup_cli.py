@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from agent.setup import plan
-from agent.setup.perform import Performer, StepFailed
+from agent.setup.perform import Performer, StepFailed, below
 from agent.setup.plan import Facts
 from agent.setup.steps import Command, Outcome, Step
 from agent.usage import FAILED, USAGE, fail
@@ -76,7 +76,7 @@ def uninstall(
     facts = _facts(root)
     before = plan.stop(facts)
     changed = _perform(before, root, dry_run, as_json)
-    state = root / plan.STATE.lstrip("/")
+    state = below(root, plan.STATE)
     if purge and not force and (why := _unstored(state)):
         fail(f"{why}, and they exist nowhere else: let the agent bring them to the database, or --force", FAILED)
     steps = plan.uninstall(facts, purge)
@@ -124,14 +124,14 @@ def _unreachable(program: str) -> str:
 def _facts(root: Path) -> Facts:
     here = root == Path("/")
     architecture = sysconfig.get_config_var("MULTIARCH") or f"{platform.machine()}-linux-gnu"
-    current = root / plan.PROGRAM.lstrip("/")
+    current = below(root, plan.PROGRAM)
     return Facts(
         program=sys.prefix if here and not _unreachable(sys.prefix) else f"{plan.BASE}/venv",
         current=str(current.readlink()) if current.is_symlink() and (current / "bin/iot-agent").exists() else "",
         missing=tuple(name for name in plan.PACKAGES if not _installed(name)) if here else plan.PACKAGES,
         has_user=here and _user_exists(),
-        has_identity=_there(root / plan.STATE.lstrip("/") / "identity.json"),
-        has_unit=_there(root / plan.OURS[plan.UNITS[0]].lstrip("/")),
+        has_identity=_there(below(root, plan.STATE) / "identity.json"),
+        has_unit=_there(below(root, plan.OURS[plan.UNITS[0]])),
         diverted=_diverted() if here else "",
         plugin=f"/usr/lib/{architecture}/mosquitto_dynamic_security.so",
         systemd=not here or Path("/run/systemd/system").is_dir(),

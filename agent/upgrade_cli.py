@@ -14,7 +14,7 @@ import typer
 from agent import config, service
 from agent.config import ConfigError
 from agent.setup import plan, wellness
-from agent.setup.perform import StepFailed, call
+from agent.setup.perform import StepFailed, call, point
 from agent.setup.wellness import Wellness
 from agent.usage import FAILED, USAGE, fail
 
@@ -87,8 +87,8 @@ def rollback(
     try:
         before = wellness.look(port)
         if present is not None:
-            _point(base / PREVIOUS, present)
-        _point(base / CURRENT, to)
+            point(base / PREVIOUS, present)
+        point(base / CURRENT, to)
         _files_of(base)
         call(shlex.split(restart))
         wellness.wait(before, "", within)
@@ -150,17 +150,17 @@ def _switched(base: Path, new: Path, version: str, restart: list[str], before: W
     """Raises StepFailed when it does not get well; what ran before runs again then, also after an interruption."""
     former, older = _target(base / CURRENT), _target(base / PREVIOUS)
     if former is not None:
-        _point(base / PREVIOUS, former)
+        point(base / PREVIOUS, former)
     try:
-        _point(base / CURRENT, new)
+        point(base / CURRENT, new)
         _files_of(base)
         call(restart)
         wellness.wait(before, version, within)
     except BaseException as error:
         if former is None:
             raise
-        _point(base / CURRENT, former)
-        _point(base / PREVIOUS, older or former)
+        point(base / CURRENT, former)
+        point(base / PREVIOUS, older or former)
         _files_of(base)
         call(restart)
         why = str(error) or "interrupted"
@@ -183,11 +183,3 @@ def _tidy(base: Path) -> None:
 
 def _target(link: Path) -> Path | None:
     return link.readlink() if link.is_symlink() else None
-
-
-def _point(link: Path, target: Path) -> None:
-    """Atomic: the service finds one version or the other."""
-    temporary = link.with_name(f".{link.name}.new")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target)
-    temporary.rename(link)

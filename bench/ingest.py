@@ -12,6 +12,7 @@ import psutil
 from bench.rig import Rig, database, inserted, rig, until, usage
 from bench.stages import stages
 from stack.broker import INGEST_USER
+from stack.local import LocalAgent
 from stack.process import Child
 
 Row = dict[str, object]
@@ -30,21 +31,28 @@ async def end_to_end(on: Rig, name: str, *, batch: int = 2000, tls: bool = True,
     """Publisher, broker, agent and PostgreSQL side by side on this machine."""
     agent = on.start_agent(slug(name), tls, {"ingest__batch_rows": batch, "canary__interval_seconds": 3600.0})
     await agent.ready()
+    return await _measured(on, name, [agent], messages)
+
+
+async def _measured(on: Rig, name: str, agents: list[LocalAgent], messages: int) -> Row:
+    """From the first row that is seen to the last one; ends the agents. CPU is that of all, memory of the largest."""
     async with database(on.stack) as db:
         before_rows = await inserted(db)
-        before = usage(agent.process.pid)
+        before = [usage(agent.process.pid) for agent in agents]
         publisher = on.start_publisher(messages)
         began = await until(db, before_rows + 1)  # not counting the publisher's own start
         first = await inserted(db) - before_rows
         ended = await until(db, before_rows + messages)
-        after = usage(agent.process.pid)
+        after = [usage(agent.process.pid) for agent in agents]
         publisher.wait(60)
-    agent.stop()
+    for agent in agents:
+        agent.stop()
+    spent = sum(b.cpu - a.cpu for a, b in zip(before, after, strict=True))
     return {
         "what": name,
         "rows_per_second": round((messages - first) / (ended - began)),
-        "cpu_us_per_message": round((after.cpu - before.cpu) / messages * 1e6, 1),
-        "rss_mb": round(after.rss / 1e6),
+        "cpu_us_per_message": round(spent / messages * 1e6, 1),
+        "rss_mb": round(max(one.rss for one in after) / 1e6),
     }
 
 
@@ -142,24 +150,7 @@ async def shared(on: Rig, count: int, messages: int = MESSAGES) -> Row:
         agent.start()
         await agent.ready()
         agents.append(agent)
-    async with database(on.stack) as db:
-        before_rows = await inserted(db)
-        before = [usage(agent.process.pid) for agent in agents]
-        publisher = on.start_publisher(messages)
-        began = await until(db, before_rows + 1)
-        first = await inserted(db) - before_rows
-        ended = await until(db, before_rows + messages)
-        after = [usage(agent.process.pid) for agent in agents]
-        publisher.wait(60)
-        spent = sum(b.cpu - a.cpu for a, b in zip(before, after, strict=True))
-    for agent in agents:
-        agent.stop()
-    return {
-        "what": name,
-        "rows_per_second": round((messages - first) / (ended - began)),
-        "cpu_us_per_message": round(spent / messages * 1e6, 1),
-        "rss_mb": round(max(one.rss for one in after) / 1e6),
-    }
+    return await _measured(on, name, agents, messages)
 
 
 async def run(quick: bool) -> dict[str, object]:

@@ -100,13 +100,20 @@ async def run(quick: bool) -> list[Row]:
     return found
 
 
+@asynccontextmanager
+async def _writer(table: Table) -> AsyncIterator[Db]:
+    """One that may take its time."""
+    async with connected(parse_target(table.superuser), "fill", 1) as db:
+        await db.execute("set statement_timeout = 0")
+        yield db
+
+
 async def _fill(table: Table, first: int, last: int) -> None:
     """Rows first+1 to last, by some connections at a time."""
     chunks = iter(range(first + 1, last + 1, CHUNK))
 
     async def write() -> None:
-        async with connected(parse_target(table.superuser), "fill", 1) as db:
-            await db.execute("set statement_timeout = 0")
+        async with _writer(table) as db:
             for start in chunks:
                 end = min(start + CHUNK - 1, last)
                 await db.execute(FILL, start, end, float(last), float(DAYS), FIRST_DEVICES)
@@ -120,8 +127,7 @@ async def _grow(table: Table, first: int, last: int) -> None:
         row["tenant_id"] for row in await table.person.rows("select tenant_id from iot.tenants where tenant_id > 0")
     ]
     new = [(tenants[n % len(tenants)], f"new-{n}") for n in range(first, last)]
-    async with connected(parse_target(table.superuser), "fill", 1) as db:
-        await db.execute("set statement_timeout = 0")
+    async with _writer(table) as db:
         await directory.register(db, new)
         await db.execute(LIVE)
         await db.execute("analyze")

@@ -82,8 +82,7 @@ async def run(*arguments: str) -> Any:
     except (NotStartedError, NotEndedError) as error:
         raise AzError(str(error)) from error
     if ended.code:
-        last = (ended.complaint.strip().splitlines() or ["no reason given"])[-1]
-        raise AzError(f"az: {last[:200]}")
+        raise AzError(f"az: {program.last_line(ended.complaint, 'no reason given')[:200]}")
     try:
         return json.loads(ended.printed)
     except ValueError as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from probes.az import Az
+from probes.az import Az, AzError
 from probes.broker import BrokerLogin
 from probes.finding import Finding, Signature, unknown
 from store.db import Db
@@ -121,6 +121,8 @@ async def ask(world: World, name: str, arguments: Mapping[str, Argument], second
 def _why(name: str, error: Exception, seconds: float) -> str:
     """Why a question has no answer."""
     match error:
+        case AzError():
+            return str(error)
         case TooSlow():
             return f"no answer within {seconds:.0f} s"
         case Denied():

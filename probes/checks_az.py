@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from probes import az, nsg
-from probes.az import AzError
 from probes.checks import World, check, database
 from probes.finding import Finding, judged, passed, unknown
 from store import activity
@@ -31,20 +30,14 @@ async def tool_present(world: World, *, name: str) -> Finding:
 @check("azure.account")
 async def azure_account(world: World) -> Finding:
     """You are logged in to Azure on this machine."""
-    try:
-        found = await az.run("account", "show")
-    except AzError as error:
-        return unknown(str(error))
+    found = await az.run("account", "show")
     return passed(f"{found['user']['name']}, subscription {found['name']}")
 
 
 @check("azure.vm_power")
 async def azure_vm_power(world: World, *, rg: str, vm: str, expect: str = "running") -> Finding:
     """The power state of the VM."""
-    try:
-        view = await az.run("vm", "get-instance-view", "-g", rg, "-n", vm)  # now, not as it was a while ago
-    except AzError as error:
-        return unknown(str(error))
+    view = await az.run("vm", "get-instance-view", "-g", rg, "-n", vm)  # now, not as it was a while ago
     codes = [str(status["code"]) for status in view["instanceView"]["statuses"]]
     power = next((code.removeprefix("PowerState/") for code in codes if code.startswith("PowerState/")), None)
     return unknown("Azure does not say") if power is None else judged(power == expect, f"{vm} is {power}")
@@ -55,38 +48,26 @@ async def azure_nsg_reach(
     world: World, *, rg: str, nsg_name: str, port: int, expect: str, source: str = nsg.WORLD
 ) -> Finding:
     """Whether a packet from an address would be let in, by the rules of one network security group, as they are now."""
-    try:
-        group = await az.run("network", "nsg", "show", "-g", rg, "-n", nsg_name)
-    except AzError as error:
-        return unknown(str(error))
+    group = await az.run("network", "nsg", "show", "-g", rg, "-n", nsg_name)
     return nsg.reach([group], source, int(port), expect)
 
 
 @check("azure.vm_reach")
 async def azure_vm_reach(world: World, *, rg: str, vm: str, port: int, expect: str, source: str = nsg.WORLD) -> Finding:
     """Whether a packet from an address reaches the VM: by the groups of its subnets and of its network interfaces."""
-    try:
-        return nsg.reach_any(await _doors(world, rg, vm), source, int(port), expect)
-    except AzError as error:
-        return unknown(str(error))
+    return nsg.reach_any(await _doors(world, rg, vm), source, int(port), expect)
 
 
 @check("azure.vm_only")
 async def azure_vm_only(world: World, *, rg: str, vm: str, allowed: str = "8883") -> Finding:
     """No other port of the VM is open to the world, by any range that some rule allows."""
-    try:
-        return nsg.open_ports(await _doors(world, rg, vm), {int(port) for port in str(allowed).split(",")})
-    except AzError as error:
-        return unknown(str(error))
+    return nsg.open_ports(await _doors(world, rg, vm), {int(port) for port in str(allowed).split(",")})
 
 
 @check("azure.nsg_attached")
 async def azure_nsg_attached(world: World, *, rg: str, vm: str) -> Finding:
     """Each network interface of the VM has a network security group, of its own or of its subnet."""
-    try:
-        doors = await _doors(world, rg, vm)
-    except AzError as error:
-        return unknown(str(error))
+    doors = await _doors(world, rg, vm)
     bare = [f"{door.name}{' with a public address' if door.public else ''}" for door in doors if not door.groups]
     if not doors:
         return unknown("az lists no network interface of the VM")
@@ -104,10 +85,7 @@ async def _doors(world: World, rg: str, vm: str) -> list[nsg.Door]:
 @check("azure.vm_roles")
 async def azure_vm_roles(world: World, *, rg: str, vm: str) -> Finding:
     """What the VM may do in Azure: whoever is on it may do the same."""
-    try:
-        machine, roles = await asyncio.gather(world.azure.ask("vm", rg=rg, vm=vm), world.azure.ask("roles"))
-    except AzError as error:
-        return unknown(str(error))
+    machine, roles = await asyncio.gather(world.azure.ask("vm", rg=rg, vm=vm), world.azure.ask("roles"))
     identity = machine.get("identity") or {}
     assigned = (identity.get("userAssignedIdentities") or {}).values()
     mine = {one.get("principalId") for one in (identity, *assigned)} - {None}
@@ -139,10 +117,7 @@ async def azure_credits(world: World, *, at_least: float = 60) -> Finding:
 @check("azure.watched")
 async def azure_watched(world: World, *, vm: str) -> Finding:
     """Somebody outside the VM notices its end: a metric alert on its availability, enabled, with a receiver."""
-    try:
-        alerts, groups = await asyncio.gather(world.azure.ask("metric-alerts"), world.azure.ask("action-groups"))
-    except AzError as error:
-        return unknown(str(error))
+    alerts, groups = await asyncio.gather(world.azure.ask("metric-alerts"), world.azure.ask("action-groups"))
     reached = {str(group["id"]).lower() for group in groups if group.get("enabled", True) and _receivers(group)}
     told = [
         f"{alert['name']} tells {action['actionGroupId'].rsplit('/', 1)[-1]}"
@@ -177,12 +152,9 @@ def _receivers(group: dict[str, Any]) -> bool:
 @check("azure.recoverable")
 async def azure_recoverable(world: World, *, rg: str, vm: str) -> Finding:
     """The VM's agent is ready, so that run-command works when SSH does not; boot diagnostics are on."""
-    try:
-        machine, view = await asyncio.gather(
-            world.azure.ask("vm", rg=rg, vm=vm), world.azure.ask("instance-view", rg=rg, vm=vm)
-        )
-    except AzError as error:
-        return unknown(str(error))
+    machine, view = await asyncio.gather(
+        world.azure.ask("vm", rg=rg, vm=vm), world.azure.ask("instance-view", rg=rg, vm=vm)
+    )
     agent = (view.get("instanceView") or {}).get("vmAgent") or {}
     ready = any(status.get("displayStatus") == "Ready" for status in agent.get("statuses") or ())
     boot = ((machine.get("diagnosticsProfile") or {}).get("bootDiagnostics") or {}).get("enabled")
@@ -194,12 +166,9 @@ async def azure_recoverable(world: World, *, rg: str, vm: str) -> Finding:
 @check("azure.kept")
 async def azure_kept(world: World, *, rg: str, vm: str) -> Finding:
     """A lock keeps the VM from being deleted, and its disk has a snapshot that is not old."""
-    try:
-        machine, locks, snapshots = await asyncio.gather(
-            world.azure.ask("vm", rg=rg, vm=vm), world.azure.ask("locks"), world.azure.ask("snapshots")
-        )
-    except AzError as error:
-        return unknown(str(error))
+    machine, locks, snapshots = await asyncio.gather(
+        world.azure.ask("vm", rg=rg, vm=vm), world.azure.ask("locks"), world.azure.ask("snapshots")
+    )
     mine = str(machine["id"]).lower()
     scopes = [str(lock["id"]).lower().partition("/providers/microsoft.authorization/")[0] for lock in locks]
     wrong = [] if any(f"{mine}/".startswith(f"{scope}/") for scope in scopes) else [f"{vm} is not locked"]
@@ -220,12 +189,9 @@ async def azure_function(world: World, *, rg: str, function: str) -> Finding:
     """The cloud function: https only, TLS 1.2, no FTP. `none`: it was taken away after the cut-over."""
     if function == NONE:
         return passed("there is none any more")
-    try:
-        app, settings = await asyncio.gather(
-            *(world.azure.ask(name, rg=rg, function=function) for name in ("function", "function-config"))
-        )
-    except AzError as error:
-        return unknown(str(error))
+    app, settings = await asyncio.gather(
+        *(world.azure.ask(name, rg=rg, function=function) for name in ("function", "function-config"))
+    )
     wrong = [] if app.get("httpsOnly") else ["plain HTTP is answered"]
     if str(settings.get("minTlsVersion")) not in ("1.2", "1.3"):
         wrong.append(f"TLS {settings.get('minTlsVersion')} is accepted")

@@ -69,8 +69,7 @@ async def tls_old_refused(world: World) -> Finding:
     if not await _answers(place.host, place.port):
         return unknown(f"{place.host}:{place.port} does not answer")
     try:
-        async with asyncio.timeout(SECONDS):
-            _, writer = await asyncio.open_connection(place.host, place.port, ssl=tls)
+        side = await _handshake(place, tls)
     except TimeoutError:
         return unknown("the handshake does not end")
     except ssl.SSLCertVerificationError:
@@ -82,9 +81,7 @@ async def tls_old_refused(world: World) -> Finding:
         return unknown(f"this machine cannot ask: {reason.replace('_', ' ')}")
     except OSError as error:
         return unknown(f"the connection broke: {error}")
-    spoken = writer.get_extra_info("ssl_object").version()
-    writer.transport.abort()
-    return failed(f"{spoken} is accepted")
+    return failed(f"{side.version()} is accepted")
 
 
 @check("mqtt.no_anonymous")

@@ -127,5 +127,5 @@ async def ssh_login(world: World) -> Finding:
         ended = await program.run(("ssh", *options, *world.ssh, "true"), 2 * SECONDS)
     except NotEndedError:
         return failed(f"no login within {2 * SECONDS:.0f} s")
-    last = (ended.complaint.strip().splitlines() or ["no reason given"])[-1]
-    return passed("logged in") if ended.code == 0 else failed(last[:200])
+    said = program.last_line(ended.complaint, "no reason given")
+    return passed("logged in") if ended.code == 0 else failed(said[:200])

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-DENY_ALL = "plugin"
 DEEPEST = 5
 Reader = Callable[[str], str]
 Lister = Callable[[str], Sequence[str]]

@@ -139,13 +139,9 @@ class _Let:
 
     @property
     def words(self) -> str:
-        return (
-            f"allow by rule {self.by}"
-            if self.certain
-            else f"deny by rule {self.shut}"
-            if self.shut
-            else "deny, no rule matches"
-        )
+        if self.certain:
+            return f"allow by rule {self.by}"
+        return f"deny by rule {self.shut}" if self.shut else "deny, no rule matches"
 
 
 def _world(groups: Sequence[Group], port: int, expect: str, addresses: Sequence[str], protocol: str) -> Finding:

@@ -27,6 +27,11 @@ class Ended:
     complaint: str
 
 
+def last_line(said: str, otherwise: str = "") -> str:
+    """Where most programs say why they failed. otherwise: when it said nothing."""
+    return (said.strip().splitlines() or [otherwise])[-1]
+
+
 async def run(argv: Sequence[str], seconds: float, merged: bool = False) -> Ended:
     """merged: stderr goes to stdout, in the order in which it came. Raises NotStartedError, NotEndedError."""
     try:

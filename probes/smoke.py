@@ -139,9 +139,7 @@ async def _once(probe: Probe, seconds: float, work: Callable[[MqttClient], Await
             return await work(client)
     except LoginRefused as error:
         return unknown(f"{error}: is the credential of {probe.tenant}/{probe.device} the newest one?")
-    except Lost as error:
-        return failed(str(error))
-    except BrokerError as error:
+    except (Lost, BrokerError) as error:
         return failed(str(error))
     except TimeoutError:
         return failed(f"the broker does not answer within {2 * seconds:.0f} s")

@@ -51,6 +51,11 @@ class FakeAzure:
         }  # fmt: skip
 
     @property
+    def agent_settings(self) -> dict[str, object]:
+        """As stack.local takes them."""
+        return {f"cloud__{name}": value for name, value in self.settings.items()}
+
+    @property
     def environment(self) -> dict[str, str]:
         return {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"http://127.0.0.1:{self._identity.server_port}"}
 

@@ -80,8 +80,7 @@ async def _demo(stack: LocalStack, options: argparse.Namespace) -> int:
     stack.broker.start()
     _say(began, f"Mosquitto listens with TLS on 127.0.0.1:{stack.broker.device_port}")
     azure = FakeAzure(stack.state / "azure", stack.authority)
-    cloud = {f"cloud__{name}": value for name, value in azure.settings.items()}
-    agent = stack.agent(settings=operations.agent_settings(stack) | cloud)
+    agent = stack.agent(settings=operations.agent_settings(stack) | azure.agent_settings)
     agent.environment |= azure.environment
     agent.start()
     await agent.ready()

@@ -106,7 +106,7 @@ def _agent(stack: LocalStack, azure: FakeAzure | None, sink: Sink, rules: Path, 
         "alerts__direct_after_seconds": 2.0, "canary__interval_seconds": 2.0, "canary__timeout_seconds": 5.0,
     }  # fmt: skip
     if azure is not None:
-        settings |= {f"cloud__{key}": value for key, value in azure.settings.items()}
+        settings |= azure.agent_settings
         settings |= {"cloud__poll_seconds": 2.0, "cloud__cost_seconds": 1.0}
     agent = stack.agent(name, settings)
     channel = f'[alerts.channels.{CHANNEL}]\nkind = "webhook"\nurl = "{sink.url}/{name}"\n'

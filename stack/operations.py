@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from probes.shipped import shipped
+from stack.broker import DEPLOY
 from stack.local import LocalAgent, LocalStack
 from stack.process import StackError
 from stack.remote import Deed, command
 from store.target import parse_target
 
 PROFILE = "demo"
-DEPLOY = shipped("deploy")
 DISTRIBUTIONS_UNIT = Path("/lib/systemd/system/mosquitto.service")
 
 

@@ -81,9 +81,10 @@ async def ward() -> AsyncIterator[Ward]:
     await stack.prepare(fleet(2))
     stack.broker.start()
     azure = FakeAzure(directory / "azure", stack.authority)
-    cloud = {f"cloud__{name}": value for name, value in azure.settings.items()}
     agent = stack.agent(
-        settings=operations.agent_settings(stack) | cloud | {"creds__poll_seconds": 60, "creds__check_seconds": 3600}
+        settings=operations.agent_settings(stack)
+        | azure.agent_settings
+        | {"creds__poll_seconds": 60, "creds__check_seconds": 3600}
     )
     agent.environment |= azure.environment
     agent.start()

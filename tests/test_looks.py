@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import broker_files, machine, root_looks, secrecy
+from agent import broker_files, hardening, machine, root_looks, secrecy
 from agent.action_settings import ActionSettings
 from agent.creds.dynsec import first_configuration
 from probes.finding import Finding, Outcome
@@ -86,8 +86,8 @@ def test_files_that_others_may_write(tmp_path: Path) -> None:
     path.touch()
     for mode, outcome in ((0o640, PASS), (0o600, PASS), (0o660, FAIL), (0o644, FAIL)):
         path.chmod(mode)
-        assert broker_files.files_private({path: 0o027}).outcome is outcome
-    assert broker_files.files_private({tmp_path / "none": 0o007}).outcome is UNKNOWN
+        assert hardening.private({path: 0o027}).outcome is outcome
+    assert hardening.private({tmp_path / "none": 0o007}).outcome is UNKNOWN
 
 
 def test_a_plugin_that_allows_by_default_is_no_guard(tmp_path: Path) -> None:

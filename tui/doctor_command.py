@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path as File
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -136,18 +136,12 @@ def verdicts_of(
 
     async def work() -> "list[Verdict]":
         async with seated(desk, way, "iot-console doctor"):
-            return await examine.examine(desk, items, _waivers(profile), _today(), tell, place)
+            return await examine.examine(desk, items, examine.waivers_of(profile), _today(), tell, place)
 
     try:
         return hardening.ordered(asyncio.run(work()))
     except (StoreError, TunnelError) as error:
         fail(str(error), FAILED)
-
-
-def _waivers(profile: Profile | None) -> list[Any]:
-    from probes.hardening import Waiver
-
-    return [Waiver(one.check, one.reason, one.until) for one in (profile.waivers if profile else ())]
 
 
 def _today() -> date:

@@ -9,6 +9,7 @@ from probes.catalogue import Argument
 from probes.finding import Finding, Outcome, unknown
 from probes.hardening import Item, Verdict, Waiver, judged
 from tui import checks
+from tui.profile import Profile
 from tui.runbook.desk import Desk
 from tui.runbook.model import Probe
 from tui.runbook.perform import Place
@@ -17,6 +18,10 @@ assert checks.__doc__, "importing it fills the catalogue"
 SECONDS = 45.0
 AT_ONCE = 6  # from here
 WAITING = 8  # for an agent, which takes one after the other
+
+
+def waivers_of(profile: Profile | None) -> list[Waiver]:
+    return [Waiver(one.check, one.reason, one.until) for one in (profile.waivers if profile else ())]
 
 
 async def examine(

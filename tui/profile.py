@@ -179,14 +179,7 @@ def _names(found: ConfigFile) -> str:
 def password_file(text: str) -> str:
     """The first line of a file that only its owner can read. Raises ProfileError."""
     path = Path(text).expanduser()
-    try:
-        with path.open() as stream:
-            mode = os.fstat(stream.fileno()).st_mode
-            if mode & 0o077:
-                raise ProfileError(f"{path} can be read by others: chmod 600 {path}")
-            password = stream.readline().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProfileError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    password = _private_text(path).partition("\n")[0].rstrip("\r")
     if not password:
         raise ProfileError(f"{path} is empty")
     return password
@@ -195,15 +188,21 @@ def password_file(text: str) -> str:
 def probe_login(path: Path) -> tuple[str, str]:
     """(user name, password) of a file that `device create --out` wrote. Raises ProfileError."""
     path = path.expanduser()
+    found = dict(line.split(": ", 1) for line in _private_text(path).splitlines() if ": " in line)
     try:
-        with path.open() as stream:
-            if os.fstat(stream.fileno()).st_mode & 0o077:
-                raise ProfileError(f"{path} can be read by others: chmod 600 {path}")
-            found = dict(line.split(": ", 1) for line in stream.read().splitlines() if ": " in line)
         return found["username"], found["password"]
     except KeyError as error:
         raise ProfileError(
             f"{path} has no line {error.args[0]}: it is to be what `device create --out` wrote"
         ) from None
+
+
+def _private_text(path: Path) -> str:
+    """Of a file that only its owner can read. Raises ProfileError."""
+    try:
+        with path.open() as stream:
+            if os.fstat(stream.fileno()).st_mode & 0o077:
+                raise ProfileError(f"{path} can be read by others: chmod 600 {path}")
+            return stream.read()
     except (OSError, UnicodeDecodeError) as error:
         raise ProfileError(f"{path}: {getattr(error, 'strerror', None) or error}") from None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from agent.setup.steps import Command, Folder, Gone, Link, Outcome, Step, Text
+from probes.program import last_line
 
 SECONDS = 600
 NEW = ".new"  # beside a file of somebody's own, what this version ships
@@ -92,14 +93,7 @@ class Performer:
         if path.is_symlink() and str(path.readlink()) == step.target:
             return Outcome.SAME
 
-        def make() -> None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.new")
-            temporary.unlink(missing_ok=True)
-            temporary.symlink_to(step.target)
-            temporary.rename(path)
-
-        return self._do(make)
+        return self._do(lambda: point(path, step.target))
 
     def _gone(self, step: Gone) -> Outcome:
         path = self._at(step.path)
@@ -124,7 +118,21 @@ class Performer:
         return Outcome.DONE
 
     def _at(self, path: str) -> Path:
-        return self._root / path.lstrip("/")
+        return below(self._root, path)
+
+
+def below(root: Path, path: str) -> Path:
+    """An absolute path, as it is in another root."""
+    return root / path.lstrip("/")
+
+
+def point(link: Path, target: str | Path) -> None:
+    """Make a symbolic link, or have it point elsewhere. Atomic: whoever follows it finds one target or the other."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    temporary = link.with_name(f".{link.name}.new")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.rename(link)
 
 
 def _visible(path: Path) -> bool:
@@ -153,5 +161,5 @@ def call(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> N
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StepFailed(f"{argv[0]}: {getattr(error, 'strerror', None) or error}") from error
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise StepFailed(f"{' '.join(argv)} failed ({done.returncode}): {said[-1] if said else 'no reason given'}")
+        said = last_line(done.stderr or done.stdout, "no reason given")
+        raise StepFailed(f"{' '.join(argv)} failed ({done.returncode}): {said}")

@@ -15,8 +15,11 @@ PACKAGES = ("mosquitto", "mosquitto-clients", "polkitd", "adduser")
 LOGROTATE = "/etc/logrotate.d/mosquitto"  # the distribution's: it reloads the broker
 LOGROTATE_ASIDE = f"{LOGROTATE}.dpkg-dist"  # a name that logrotate passes over
 PLUGIN = "/usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so"
+DIVERT = ("dpkg-divert", "--quiet", "--local", "--rename")
 AS_AGENT = ("setpriv", f"--reuid={USER}", f"--regid={USER}", f"--groups={USER},{BROKER}")
 UNITS = ("iot-agent.service", "iot-agent-doctor.service", "iot-agent-doctor.timer")
+TIMER = UNITS[2]
+STARTED = (UNITS[0], TIMER)  # the doctor's own service is started by its timer
 OURS = {  # file below deploy/, and where it goes
     "iot-agent.service": "/etc/systemd/system/iot-agent.service",
     "iot-agent-doctor.service": "/etc/systemd/system/iot-agent-doctor.service",
@@ -60,19 +63,18 @@ def install(files: Mapping[str, str], facts: Facts) -> list[Step]:
         *_rotation_aside(facts),
         *(Text(target, files[name]) for name, target in OURS.items()),
         Command(("systemctl", "daemon-reload"), needed=facts.systemd),
-        Command(("systemctl", "enable", "--quiet", "mosquitto.service", *UNITS[:1], UNITS[2]), needed=facts.systemd),
-        Command(("systemctl", "start", UNITS[2]), needed=facts.systemd),
+        Command(("systemctl", "enable", "--quiet", "mosquitto.service", *STARTED), needed=facts.systemd),
+        Command(("systemctl", "start", TIMER), needed=facts.systemd),
         Command(("systemctl", "try-restart", "systemd-journald.service"), needed=facts.systemd),
     ]
 
 
 def _rotation_aside(facts: Facts) -> list[Step]:
     """The distribution's log rotation out of the way, where logrotate does not read it."""
-    divert = ("dpkg-divert", "--quiet", "--local", "--rename")
     there = facts.diverted == LOGROTATE_ASIDE
     return [
-        Command((*divert, "--remove", LOGROTATE), needed=bool(facts.diverted) and not there),
-        Command((*divert, "--divert", LOGROTATE_ASIDE, "--add", LOGROTATE), needed=not there),
+        Command((*DIVERT, "--remove", LOGROTATE), needed=bool(facts.diverted) and not there),
+        Command((*DIVERT, "--divert", LOGROTATE_ASIDE, "--add", LOGROTATE), needed=not there),
     ]
 
 
@@ -104,7 +106,7 @@ def _fitting(text: str, facts: Facts) -> str:
 
 def stop(facts: Facts) -> list[Step]:
     """What comes before an uninstallation; only then the spool is what it will be."""
-    argv = ("systemctl", "disable", "--quiet", "--now", *UNITS[:1], UNITS[2])
+    argv = ("systemctl", "disable", "--quiet", "--now", *STARTED)
     return [Command(argv, needed=facts.systemd and facts.has_unit)]
 
 
@@ -112,7 +114,7 @@ def uninstall(facts: Facts, purge: bool) -> list[Step]:
     """Configuration, secrets, state and the broker stay unless purge; the database is never touched."""
     steps: list[Step] = [
         *(Gone(target) for target in OURS.values()),
-        Command(("dpkg-divert", "--quiet", "--local", "--rename", "--remove", LOGROTATE), needed=bool(facts.diverted)),
+        Command((*DIVERT, "--remove", LOGROTATE), needed=bool(facts.diverted)),
         Gone("/etc/systemd/system/mosquitto.service.d"),
         Gone("/etc/systemd/journald.conf.d"),
         Gone("/usr/local/bin/iot-agent"),

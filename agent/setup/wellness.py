@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.setup.perform import StepFailed
+from store.agents import PartState
 
 IN_A_ROW = 3
 AGAIN_SECONDS = 1.0
-CRITICAL, FINE, UNKNOWN = "crit", "ok", "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,9 @@ def look(port: int) -> Wellness:
         return Wellness(port)
     parts: dict[str, dict[str, str]] = found["parts"]
     canary = parts.get("canary", {}).get("state")
-    critical = frozenset(name for name, part in parts.items() if part["state"] == CRITICAL)
-    return Wellness(port, str(found.get("version", "")), critical, None if canary in (None, "off") else canary == FINE)
+    critical = frozenset(name for name, part in parts.items() if part["state"] == PartState.CRIT)
+    through = None if canary in (None, PartState.OFF) else canary == PartState.OK
+    return Wellness(port, str(found.get("version", "")), critical, through)
 
 
 def wait(before: Wellness, version: str, within: float) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from probes.hardening import Item, Verdict
+from probes.hardening import Item, Verdict, chosen
 from probes.hardening_items import ITEMS
 from sql import Migration
 from store import migrate
@@ -134,8 +134,6 @@ class Doctor(Pane):
 
     def do_examine(self, argument: str, view: View) -> Effect:
         """All of them, or those that were marked; `:examine quick`, `:examine TLS,MQ-03`."""
-        from probes.hardening import chosen
-
         if self._desk is None:
             return Say("there is no place to look from here: iot-console doctor", "warn")
         only = "" if argument == "quick" else argument
@@ -144,13 +142,11 @@ class Doctor(Pane):
         wanted = [item for item in items if not marked or item.id in marked]
         return Work(f"examining {len(wanted)} checks", lambda: self._examine(wanted))
 
-    async def _examine(self, items: "list[Item]") -> Done:
-        from probes.hardening import Waiver
-        from tui.examine import examine
+    async def _examine(self, items: list[Item]) -> Done:
+        from tui.examine import examine, waivers_of
 
         assert self._desk is not None
-        waivers = [Waiver(one.check, one.reason, one.until) for one in (self._profile.waivers if self._profile else ())]
-        verdicts = await examine(self._desk(), items, waivers, datetime.now(UTC).date(), self._found)
+        verdicts = await examine(self._desk(), items, waivers_of(self._profile), datetime.now(UTC).date(), self._found)
         wrong = sum(verdict.state == "fail" for verdict in verdicts)
         return Done(f"{len(verdicts)} examined: {f'{wrong} fail' if wrong else 'none fails'}")
 

@@ -181,7 +181,7 @@ async def executed(argv: Sequence[str], seconds: float, redact: Redactor) -> Fin
     except NotEndedError as error:
         return unknown(f"{error} and was stopped: look whether it was done")
     said = redact(ended.printed)
-    last = (said.strip().splitlines() or [""])[-1][:200]
+    last = program.last_line(said)[:200]
     if ended.code:
         return failed(f"{argv[0]} failed ({ended.code}): {last}", said)
     return passed(f"{argv[0]} succeeded{f': {last}' if last else ''}", said)
