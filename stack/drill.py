@@ -66,7 +66,6 @@ async def run(drill: Drill, blind: bool = False, say: Callable[[str], None] = la
     stack = LocalStack(directory)
     azure = FakeAzure(directory / "azure", stack.authority)
     try:
-        evidence.limits = drill.limits(directory)
         async with _scene(drill, stack, azure, sink, evidence, blind) as scene:
             say(evidence.timeline[-1][1])
             await _happen(drill, scene, sink, evidence, say)
@@ -87,6 +86,7 @@ async def _scene(
     await stack.prepare([Tenant("acme", ("d1", "d2"))])
     stack.broker.authority.issue(stack.broker.directory_made(), days=60)
     stack.broker.start()
+    evidence.limits = drill.limits(stack.state)
     rules = stack.state / "alerts.yaml"
     rules.write_text(quick(RULES, evidence.limits | (_blinding(drill) if blind else {})))
     agents = [_agent(stack, azure if drill.cloud else None, sink, rules, name) for name in ("agent-1", "agent-2")]

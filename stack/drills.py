@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 
 from stack import faults
-from stack.faults import DISK_SHARE, MEMORY_SHARE, Fault
+from stack.faults import MEMORY_SHARE, Fault, disk_bite
 from stack.process import StackError
 
 
@@ -35,7 +35,9 @@ def _memory_limit(_: Path) -> dict[str, str]:
 
 
 def _disk_limit(path: Path) -> dict[str, str]:
-    return {"vm-disk": f"> {psutil.disk_usage(str(path)).percent + DISK_SHARE / 3:.2f}"}
+    """Half of the bite away, so that neither the stack's own growth nor a neighbour's clean-up decides."""
+    disk = psutil.disk_usage(str(path))
+    return {"vm-disk": f"> {disk.percent + 50 * disk_bite(path) / disk.total:.2f}"}
 
 
 ALL = (

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import asyncpg
 import psutil
@@ -16,7 +17,7 @@ from stack.local import LocalAgent, LocalStack
 from stack.process import Child
 
 MEMORY_SHARE, MEMORY_MOST = 4.0, 2 * 2**30  # percent of the machine, bytes
-DISK_SHARE, DISK_MOST = 1.5, 4 * 2**30
+DISK_SHARE, DISK_MOST = 0.25, 4 * 2**30  # of what is free, bytes
 BURN = "import os,sys\nos.nice(19)\nwhile os.getppid() == int(sys.argv[1]): pass"
 HOLD = """
 import os, sys, time
@@ -108,14 +109,18 @@ async def memory_taken(scene: Scene) -> AsyncIterator[None]:
         await holder.wait()
 
 
+def disk_bite(path: Path) -> int:
+    """Bytes that a filled disk loses: much more than everything else on the machine writes during a drill."""
+    return min(int(psutil.disk_usage(str(path)).free * DISK_SHARE), DISK_MOST)
+
+
 @asynccontextmanager
 async def disk_filled(scene: Scene) -> AsyncIterator[None]:
     """Blocks that are taken and never written."""
     path = scene.agent.state_dir / "drill.fill"
-    size = min(int(psutil.disk_usage(str(scene.agent.state_dir)).total * DISK_SHARE / 100), DISK_MOST)
     try:
         with path.open("wb") as stream:
-            os.posix_fallocate(stream.fileno(), 0, size)
+            os.posix_fallocate(stream.fileno(), 0, disk_bite(scene.agent.state_dir))
         yield
     finally:
         path.unlink(missing_ok=True)
