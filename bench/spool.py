@@ -10,16 +10,24 @@ from agent.ingest.delivery import Delivery
 from agent.ingest.spool import Spool, SpoolFullError
 from bench.publisher import PAYLOAD
 from stack.local import short_directory
+from store.message import message_hash
 
 Row = dict[str, object]
 LIMIT, QUICK_LIMIT = 2 * 2**30, 2**28
 BATCH = 2000
 DRAINED = 50  # batches that are timed
+RECENT = 500  # batches since the horizon, a million messages, among which copies are looked for
 
 
 def _rss() -> float:
     """Resident memory of this process, MB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+
+def _written() -> int:
+    """Bytes that this process gave to the disk."""
+    fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(fields["write_bytes"])
 
 
 async def run(quick: bool) -> dict[str, object]:
@@ -41,36 +49,52 @@ async def _measured(limit: int) -> dict[str, float]:
 
 
 async def _filled(path: Path, limit: int) -> dict[str, float]:
-    empty = _rss()
+    empty, written = _rss(), _written()
     spool = Spool(path, limit)
-    began, rows = time.perf_counter(), 0
+    began, arrivals = time.perf_counter(), [time.time()]
     try:
         while True:
-            await spool.append(_batch(rows))
-            rows += BATCH
+            await spool.append(_batch(spool.rows))
+            arrivals.append(time.time())
     except SpoolFullError:
         took = time.perf_counter() - began
-    full = _rss()
+    full, written, rows = _rss(), _written() - written, spool.rows
+    looked = await _looked(spool, arrivals[-RECENT:][0])
     spool.close()
     began = time.perf_counter()
     spool = Spool(path, limit)
     opened = time.perf_counter() - began
-    began = time.perf_counter()
-    for _ in range(DRAINED):
-        batch = await spool.oldest(BATCH, 4 * 2**20)
-        assert batch is not None
-        await spool.remove(batch)
-    drained = DRAINED * BATCH / (time.perf_counter() - began)
+    drained = await _drained(spool)
     spool.close()
     return {
         "gib": round(limit / 2**30, 2),
         "million_messages": round(rows / 1e6, 2),
         "appended_a_second": round(rows / took),
+        "written_for_each_byte_kept": round(written / limit, 1),
+        "copies_of_2000_in_the_last_million_ms": round(looked * 1000),
         "opened_seconds": round(opened, 2),
         "drained_a_second": round(drained),
         "memory_more_mb": round(full - empty, 1),
         "memory_mb": round(_rss(), 1),
     }
+
+
+async def _looked(spool: Spool, since: float) -> float:
+    """Seconds for a batch after a reconnect: is a first copy of any of it in the spool?"""
+    hashes = [message_hash(d.topic, d.payload) for d in _batch(0)]
+    began = time.perf_counter()
+    await spool.holding(hashes, since)
+    return time.perf_counter() - began
+
+
+async def _drained(spool: Spool) -> float:
+    """Messages a second out of it, with a database that costs nothing."""
+    began = time.perf_counter()
+    for _ in range(DRAINED):
+        batch = await spool.oldest(BATCH, 4 * 2**20)
+        assert batch is not None
+        await spool.remove(batch)
+    return DRAINED * BATCH / (time.perf_counter() - began)
 
 
 def _batch(first: int) -> list[Delivery]:
@@ -84,7 +108,7 @@ def _batch(first: int) -> list[Delivery]:
 
 
 def table(found: dict[str, object]) -> str:
-    return "\n".join(f"{name.replace('_', ' '):22}{value:>12}" for name, value in found.items())
+    return "\n".join(f"{name.replace('_', ' '):40}{value:>12}" for name, value in found.items())
 
 
 if __name__ == "__main__":

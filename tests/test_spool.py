@@ -1,11 +1,12 @@
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from agent.ingest import spool as spool_module
 from agent.ingest.delivery import Delivery
-from agent.ingest.spool import Spool, SpoolDamagedError, SpoolError, SpoolFullError
+from agent.ingest.spool import Spool, SpoolDamagedError, SpoolError, SpoolFullError, waiting
 from store.message import message_hash
 
 MIB = 2**20
@@ -55,9 +56,43 @@ async def test_survives_a_process_that_dies(tmp_path: Path) -> None:
 async def test_knows_which_messages_it_holds(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool.sqlite", 2**20)
     hashes = [message_hash(d.topic, d.payload) for d in deliveries(0, 3)]
-    assert await spool.holding(hashes) == set()
+    assert await spool.holding(hashes, 0.0) == set()
     await spool.append(deliveries(1, 1))
-    assert await spool.holding(hashes) == {hashes[1]}
+    assert await spool.holding(hashes, 0.0) == {hashes[1]}
+    assert await spool.holding(set(), 0.0) == set()
+    spool.close()
+
+
+async def test_looks_no_further_back_than_asked(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.sqlite", MIB)
+    kept = deliveries(0, 1)[0]
+    arrivals = (5.0, 1000.0, 1004.0, 90_000.0)  # the last one by a clock that was ahead
+    copies = [kept._replace(payload=b"%d" % n, received_at=at) for n, at in enumerate(arrivals)]
+    await spool.append(copies)
+    hashes = [message_hash(d.topic, d.payload) for d in copies]
+    assert await spool.holding(hashes, 1000.0) == set(hashes[1:])
+    assert await spool.holding(hashes[:3], 1005.0) == set()
+    plan = spool._connection.execute("explain query plan " + spool_module.HOLDING, (0.0, "[1]")).fetchall()
+    assert "SEARCH spool USING COVERING INDEX spool_arrivals (received_at>?)" in [step for *_, step in plan]
+    spool.close()
+
+
+async def test_a_full_file_of_an_earlier_version_is_opened_and_drained(tmp_path: Path) -> None:
+    path = tmp_path / "spool.sqlite"
+    old = Spool(path, MIB)
+    stored = 0
+    old._connection.executescript("drop index spool_arrivals; create index spool_hash on spool (hash)")
+    with suppress(SpoolFullError):
+        while stored < 100_000:
+            await old.append(deliveries(stored, 100, size=10))
+            stored += 100
+    old.close()
+    spool = Spool(path, MIB)
+    assert (spool.rows, spool.set_aside) == (stored, None)
+    batch = await spool.oldest(stored, MIB)
+    assert batch is not None
+    await spool.remove(batch)
+    assert spool.rows == stored - len(batch.deliveries)
     spool.close()
 
 
@@ -78,6 +113,10 @@ async def test_is_bounded_and_loses_nothing_when_full(tmp_path: Path) -> None:
     await spool.remove(batch)
     await spool.append(deliveries(0, 100, size=1000))  # the room is free again
     spool.close()
+    with closing(Spool(tmp_path / "spool.sqlite", 2**20)) as again:
+        assert (again.rows, waiting(tmp_path / "spool.sqlite")) == (100, 100)
+    with closing(sqlite3.connect(tmp_path / "spool.sqlite")) as db:
+        assert db.execute("select count(*) from spool").fetchone() == (100,)
 
 
 async def test_everything_is_on_disk_before_it_returns(tmp_path: Path) -> None:

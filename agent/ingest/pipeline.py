@@ -221,8 +221,9 @@ class Pipeline:
         if not self._spool.rows:
             return batch
         suspects = {id(d): message_hash(d.topic, d.payload) for d in batch if d.since is not None}
+        since = min((d.first_copy_at for d in batch), default=0.0)
         try:
-            known = await self._spool.holding(set(suspects.values()))
+            known = await self._spool.holding(set(suspects.values()), since)
         except SpoolDamagedError as error:
             self._set_spool_aside(error)
             return batch
