@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import alerts, console, creds, ingest, scale, soak, spool
-from stack import broker
+from bench import alerts, broker, console, creds, ingest, scale, soak, spool
+from stack.broker import version
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -46,7 +46,7 @@ def machine() -> dict[str, object]:
         "cores": os.cpu_count(),
         "memory_mib": memory,
         "python": platform.python_version(),
-        "mosquitto": broker.version(),
+        "mosquitto": version(),
         "postgresql": "18, embedded, fsync on",
     }
 
@@ -82,6 +82,7 @@ MEASUREMENTS: dict[str, tuple[Any, Any]] = {
     "creds": (creds.run, creds.table),
     "alerts": (alerts.run, alerts.table),
     "console": (console.run, console.table),
+    "broker": (broker.run, broker.table),
     "spool": (spool.run, spool.table),
     "scale": (scale.run, scale.table),
     "soak": (soak.run, soak.table),
