@@ -170,7 +170,7 @@ def _batch() -> list[Reading]:
     base = time.time_ns()
     payload = '{"ts": 1795450173151, "seq": 23, "rssi": -66, "battery": 4.098, "temperature": 21.5}'
     topic = "tenants/acme/devices/dev-0001/telemetry"
-    return [Reading(1, bucket, base + n, now, 1, topic, 1, payload, None, False) for n in range(BATCH)]
+    return [Reading(1, bucket, base + n, now.timestamp(), 1, topic, 1, payload, None, False) for n in range(BATCH)]
 
 
 async def _timed(work: Work) -> Row:

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from store.db import Db
@@ -101,7 +101,7 @@ order by t.ts desc"""
 class Reading(NamedTuple):
     """One message that is fit to be stored. A NamedTuple, so that zip(*readings) gives the columns.
 
-    tenant_id, bucket and msg_hash are its identity. Exactly one of payload (JSON text) and
+    tenant_id, bucket and msg_hash are its identity. ts is seconds since 1970. Exactly one of payload (JSON text) and
     payload_raw is set. sequenced is not stored: its bucket is a whole day, so the day before must
     be looked at too.
     """
@@ -109,7 +109,7 @@ class Reading(NamedTuple):
     tenant_id: int
     bucket: datetime
     msg_hash: int
-    ts: datetime
+    ts: float
     device_id: int
     topic: str
     qos: int
@@ -143,7 +143,7 @@ async def insert(db: Db, readings: Sequence[Reading], agent_id: str) -> int:
         _literal(tenants),
         _literal(_seconds(buckets)),
         _literal(hashes),
-        _literal([ts.timestamp() for ts in stamps]),
+        _literal(stamps),
         _literal(devices),
         topics,
         _literal(levels),
@@ -212,8 +212,9 @@ async def insert_each(db: Db, readings: Sequence[Reading], agent_id: str) -> tup
     Slower than insert(), and still one round trip: a device that sends nothing but poison holds up nobody.
     Raises NoPartition and Unavailable as insert() does.
     """
-    columns = list(zip(*readings, strict=True))
-    row = await db.row(INSERT_EACH, *columns[:9], agent_id)
+    tenants, buckets, hashes, stamps, *others, _ = zip(*readings, strict=True)
+    moments = [datetime.fromtimestamp(ts, UTC) for ts in stamps]
+    row = await db.row(INSERT_EACH, tenants, buckets, hashes, moments, *others, agent_id)
     assert row is not None
     refused = zip(row["refused"], row["states"], row["messages"], strict=True)
     return row["inserted"], [Refused(number - 1, state, message) for number, state, message in refused]

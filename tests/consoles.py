@@ -43,7 +43,10 @@ async def person_url(
     async with connected(parse_target(await database.agent_url()), "test", 2) as db:
         topic = "tenants/acme/devices/d1/t"
         bucket = now.replace(second=0, microsecond=0)
-        rows = [Reading(tenant_id, bucket, n, now, device, topic, 1, f'{{"n": {n}}}', None, False) for n in range(5)]
+        rows = [
+            Reading(tenant_id, bucket, n, now.timestamp(), device, topic, 1, f'{{"n": {n}}}', None, False)
+            for n in range(5)
+        ]
         await telemetry.insert(db, rows, "a")
         await dead_letters.put(db, [DeadLetter(tenant_id, 9, now, topic, 1, b"{", "not-json", "cut off")], "a")
         await agents.beat(db, "vm-weu", "0.1.0", now, now, STATUS)

@@ -31,7 +31,8 @@ async def two_tenants(owner: Db, agent: Db) -> None:
         await directory.register(owner, [(tenant_id, "d1")])
         device = (await directory.find(owner, [(slug, "d1")]))[(slug, "d1")]
         assert device.device_id is not None
-        row = Reading(tenant_id, NOW, 1, NOW, device.device_id, f"tenants/{slug}/devices/d1/t", 1, "{}", None, False)
+        topic = f"tenants/{slug}/devices/d1/t"
+        row = Reading(tenant_id, NOW, 1, NOW.timestamp(), device.device_id, topic, 1, "{}", None, False)
         await telemetry.insert(agent, [row], "a")
 
 

@@ -150,9 +150,7 @@ async def store_rows(agent: Db, tenant_id: int, device: str, payloads: list[str]
     assert found.device_id is not None
     at = NOW - ago
     rows = [
-        Reading(
-            tenant_id, at, hash((device, n, ago)), at + timedelta(seconds=n), found.device_id, "t", 1, text, None, False
-        )
+        Reading(tenant_id, at, hash((device, n, ago)), at.timestamp() + n, found.device_id, "t", 1, text, None, False)
         for n, text in enumerate(payloads)
     ]
     await telemetry.insert(agent, rows, "a")

@@ -21,8 +21,8 @@ def readings(tenant_id: int, device_id: int) -> list[Reading]:
     """Of yesterday, today and in two months, for which no partition was made."""
     days = (timedelta(days=-1), timedelta(), timedelta(days=60))
     return [
-        Reading(tenant_id, NOW + day, n, NOW + day, device_id, "tenants/acme/devices/d1/t", 1, '{"a": 1}', None, False)
-        for n, day in enumerate(days)
+        Reading(tenant_id, at, n, at.timestamp(), device_id, "tenants/acme/devices/d1/t", 1, '{"a": 1}', None, False)
+        for n, at in enumerate(NOW + day for day in days)
     ]
 
 

@@ -49,7 +49,9 @@ def statements() -> list[tuple[str, str]]:
 def reading(
     n: int = 1, tenant_id: int = 1, device_id: int = 1, bucket: datetime = NOW, payload: str = '{"t": 1}'
 ) -> Reading:
-    return Reading(tenant_id, bucket, n, bucket, device_id, "tenants/acme/devices/d1/t", 1, payload, None, False)
+    return Reading(
+        tenant_id, bucket, n, bucket.timestamp(), device_id, "tenants/acme/devices/d1/t", 1, payload, None, False
+    )
 
 
 @pytest.fixture
