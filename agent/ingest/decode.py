@@ -20,10 +20,10 @@ from store.telemetry import Reading
 DAY = 86_400
 LONGEST_NUMBER = 16_000  # digits
 # An escaped NUL: an odd number of backslashes, then u0000. jsonb has no way to store it.
-ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 # What numeric cannot hold and a double reads as 0: PostgreSQL has at most 16 383 digits behind the point.
-TINY_NUMBER = re.compile(rb"[0-9.][eE]-0*[1-9][0-9]{3}")
-LONG_NUMBER = re.compile(rb"[0-9]{16000}")
+TINY_NUMBER = re.compile(r"[0-9.][eE]-0*[1-9][0-9]{3}")
+LONG_NUMBER = re.compile(r"[0-9]{16000}")
 # Seconds, milli-, micro- and nanoseconds since 1970 differ by a factor of 1000: each fits one range only.
 EPOCH_UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (1e20, 1e9))
 
@@ -85,10 +85,10 @@ def decode(delivery: Delivery, route: Route, place: Place, limits: Limits) -> Re
             content = orjson.loads(payload)
         except orjson.JSONDecodeError as error:
             return Refusal(Reason.NOT_JSON, str(error))
-        refusal = _unfit(payload, content, limits)
+        text, raw = payload.decode(), None
+        refusal = _unfit(text, content, limits)
         if refusal is not None:
             return refusal
-        text, raw = payload.decode(), None
         if type(content) is dict:
             when, sequenced = _own_identity(content, received_at, limits)
     bucket = _bucket(int(when), DAY if sequenced else limits.bucket_seconds)
@@ -113,15 +113,16 @@ def _bucket(seconds: int, width: int) -> datetime:
     return _start(seconds - seconds % width)
 
 
-def _unfit(payload: bytes, content: object, limits: Limits) -> Refusal | None:
-    """What is valid JSON and still no valid jsonb. Cheap searches come first and nearly always settle it."""
-    if b"\\u0000" in payload and ESCAPED_NUL.search(payload):
+def _unfit(text: str, content: object, limits: Limits) -> Refusal | None:
+    """What is valid JSON and still no valid jsonb. Cheap searches come first and nearly always settle it; in text they
+    take half of what they take in bytes."""
+    if "\\u0000" in text and ESCAPED_NUL.search(text):
         return Refusal(Reason.NUL, "holds the character U+0000, which PostgreSQL cannot store in JSON")
-    if (b"e-" in payload or b"E-" in payload) and TINY_NUMBER.search(payload):
+    if ("e-" in text or "E-" in text) and TINY_NUMBER.search(text):
         return Refusal(Reason.NUMBER, "holds a number closer to zero than PostgreSQL can store")
-    if len(payload) > LONGEST_NUMBER and LONG_NUMBER.search(payload):
+    if len(text) > LONGEST_NUMBER and LONG_NUMBER.search(text):
         return Refusal(Reason.NUMBER, f"holds a number of more than {LONGEST_NUMBER} digits")
-    if payload.count(b"[") + payload.count(b"{") > limits.max_depth and depth(content) > limits.max_depth:
+    if text.count("[") + text.count("{") > limits.max_depth and depth(content) > limits.max_depth:
         return Refusal(Reason.TOO_DEEP, f"nested more than {limits.max_depth} levels; see ingest.max_depth")
     return None
 
