@@ -104,7 +104,7 @@ def retire_command(
     if running(settings.agent.state_dir):
         _fail(f"agent {settings.agent.id} is running: systemctl stop iot-agent", USAGE)
     try:
-        count = asyncio.run(retire.retire(settings, seconds))
+        count = asyncio.run(retire.retire(settings, seconds, _retiring if sys.stderr.isatty() else lambda *_: None))
     except ConfigError as error:
         _fail(str(error), USAGE)
     except (retire.NotRetired, StoreError) as error:
@@ -112,6 +112,10 @@ def retire_command(
     typer.echo(f"agent {settings.agent.id} is retired: {count.received} messages of the broker are stored")
     if count.drained:
         typer.echo(f"and {count.drained} of the spool")
+
+
+def _retiring(received: int, left: int) -> None:
+    typer.echo(f"{received} messages came, {left} are not stored yet\x1b[K\r", nl=False, err=True)
 
 
 @app.command("check-config")

@@ -303,15 +303,20 @@ async def test_an_agent_that_is_retired_leaves_nothing_behind(stack: LocalStack)
     running = await _retire(other)
     assert (running[0], "is running" in running[1]) == (2, True)
     assert await asyncio.to_thread(other.stop) == 0
-    code, said = await _retire(other)
+    ours, its = os.openpty()
+    code, said = await _retire(other, its)
     assert (code, "agent-2 is retired" in said) == (0, True), said
+    os.close(its)
+    assert "messages came, 0 are not stored yet" in os.read(ours, 65_536).decode()
+    os.close(ours)
     await trial.check()
 
 
-async def _retire(agent: LocalAgent) -> tuple[int, str]:
+async def _retire(agent: LocalAgent, terminal: int = -2) -> tuple[int, str]:
+    """terminal: a file descriptor for what is said on the way; otherwise that is part of the answer."""
     argv = (sys.executable, "-m", "agent", "retire", "--config", str(agent.config_file), "--seconds", "60")
     process = await asyncio.create_subprocess_exec(
-        *argv, stdout=-1, stderr=-2, env=os.environ | agent.environment, cwd=Path(__file__).parent.parent
+        *argv, stdout=-1, stderr=terminal, env=os.environ | agent.environment, cwd=Path(__file__).parent.parent
     )
     said, _ = await process.communicate()
     return process.returncode or 0, said.decode()

@@ -65,4 +65,4 @@ def _summary(tally: Tally) -> str:
 
 
 def _progress(tally: Tally) -> None:
-    typer.echo(f"\r{tally.published} published, {tally.bad} bad, {tally.reconnects} reconnects", nl=False, err=True)
+    typer.echo(f"{tally.published} published, {tally.bad} bad, {tally.reconnects} reconnects\x1b[K\r", nl=False, err=True)
