@@ -46,7 +46,10 @@ def simulate(
     if devices is not None and len(logins) < devices:
         raise typer.BadParameter(f"{credentials} has only {len(logins)} devices", param_hint="--devices")
     options = FleetOptions(host, port, ca_file, tls_name or host, rate, seconds, chosen, bad, repeat)
-    tally = asyncio.run(_until_told(logins, options, None if as_json or not sys.stderr.isatty() else _progress))
+    progress = None if as_json or not sys.stderr.isatty() else _progress
+    tally = asyncio.run(_until_told(logins, options, progress))
+    if progress is not None:
+        typer.echo("\x1b[K", nl=False, err=True)  # the line of progress makes room
     typer.echo(json.dumps(tally.as_dict()) if as_json else _summary(tally))
 
 
@@ -65,4 +68,6 @@ def _summary(tally: Tally) -> str:
 
 
 def _progress(tally: Tally) -> None:
-    typer.echo(f"{tally.published} published, {tally.bad} bad, {tally.reconnects} reconnects\x1b[K\r", nl=False, err=True)
+    typer.echo(
+        f"{tally.published} published, {tally.bad} bad, {tally.reconnects} reconnects\x1b[K\r", nl=False, err=True
+    )
