@@ -1,4 +1,4 @@
-"""`make bench`: run the measurements, print one table, save it under bench/results."""
+"""`make bench`: run the measurements, print a table of each, save them, and print all budgets beside them."""
 
 import argparse
 import asyncio
@@ -9,30 +9,38 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import alerts, broker, console, creds, ingest, scale, soak, spool
+from bench import alerts, broker, budgets, console, creds, ingest, scale, soak, spool
+from bench.budgets import RESULTS
 from stack.broker import version
 
-RESULTS = Path(__file__).parent / "results"
+BUDGETS = "budgets"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog='make bench ARGS="..."')
     parser.add_argument(
-        "what", nargs="*", choices=[*MEASUREMENTS, []], help="all of them but scale and soak without a name"
-    )
+        "what", nargs="*", choices=[*MEASUREMENTS, BUDGETS, []],
+        help=f"all but {' and '.join(sorted(LONG))} without a name; {BUDGETS}: what was saved, measuring nothing",
+    )  # fmt: skip
     parser.add_argument(
         "--quick", action="store_true", help="leave out what is large: millions of rows, 100 000 devices"
     )
     parser.add_argument("--no-save", action="store_true", help="print only")
     options = parser.parse_args()
-    for name in options.what or [name for name in MEASUREMENTS if name not in LONG]:
-        measure, show = MEASUREMENTS[name]
-        found = asyncio.run(measure(options.quick))
-        report = {"machine": machine(), "at": datetime.now(UTC).isoformat(timespec="minutes"), name: found}
-        print(show(found))
-        if not options.no_save:
-            RESULTS.mkdir(exist_ok=True)
-            (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
+    wanted = options.what or [*(name for name in MEASUREMENTS if name not in LONG), BUDGETS]
+    for name in wanted:
+        print(budgets.table() if name == BUDGETS else _measured(name, options.quick, not options.no_save))
+
+
+def _measured(name: str, quick: bool, save: bool) -> str:
+    """The measurement's table."""
+    measure, show = MEASUREMENTS[name]
+    found = asyncio.run(measure(quick))
+    report = {"machine": machine(), "at": datetime.now(UTC).isoformat(timespec="minutes"), name: found}
+    if save:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
+    return str(show(found))
 
 
 def machine() -> dict[str, object]:
@@ -51,34 +59,8 @@ def machine() -> dict[str, object]:
     }
 
 
-def table(found: dict[str, object]) -> str:
-    """One line a measurement; the last column is the ratio of CPU to mosquitto_sub, which stores nothing."""
-    throughput = found["throughput"]
-    assert isinstance(throughput, list)
-    floor = next(row["cpu_us_per_message"] for row in throughput if row["what"] == "mosquitto_sub")
-    lines = [f"{'':42}{'msg/s':>9}{'CPU us/msg':>12}{'RSS MB':>8}{'CPU / mosquitto_sub':>21}"]
-    for row in [*throughput, *found["growth"]]:  # type: ignore[misc]
-        ratio = row["cpu_us_per_message"] / floor if floor else 0.0
-        lines.append(
-            f"{row['what']:42}{row['rows_per_second']:>9}{row['cpu_us_per_message']:>12}{row['rss_mb']:>8}{ratio:>20.1f}x"
-        )
-    lines += [f"{row['what']:42}{'':>9}{'':>12}{row['rss_mb']:>8}" for row in found["memory"]]  # type: ignore[attr-defined]
-    lines += ["", "by stage, in one process"]
-    lines += [
-        f"{row['what']:51}{row.get('rows_per_second', ''):>9}{row['cpu_us_per_message']:>12}"
-        for row in found["stages"]  # type: ignore[attr-defined]
-    ]
-    growth = found["growth"]
-    assert isinstance(growth, list)
-    if len(growth) == 2:
-        lines.append(
-            f"rate with 5 M rows / rate with few: {growth[1]['rows_per_second'] / growth[0]['rows_per_second']:.2f}"
-        )
-    return "\n".join(lines)
-
-
 MEASUREMENTS: dict[str, tuple[Any, Any]] = {
-    "ingest": (ingest.run, table),
+    "ingest": (ingest.run, ingest.table),
     "creds": (creds.run, creds.table),
     "alerts": (alerts.run, alerts.table),
     "console": (console.run, console.table),

@@ -172,3 +172,29 @@ async def run(quick: bool) -> dict[str, object]:
 def slug(name: str) -> str:
     """A measurement's name as an agent id."""
     return "".join(c if c.isalnum() else "-" for c in name)
+
+
+def table(found: dict[str, object]) -> str:
+    """One line a measurement; the last column is the ratio of CPU to mosquitto_sub, which stores nothing."""
+    throughput = found["throughput"]
+    assert isinstance(throughput, list)
+    floor = next(row["cpu_us_per_message"] for row in throughput if row["what"] == "mosquitto_sub")
+    lines = [f"{'':42}{'msg/s':>9}{'CPU us/msg':>12}{'RSS MB':>8}{'CPU / mosquitto_sub':>21}"]
+    for row in [*throughput, *found["growth"]]:  # type: ignore[misc]
+        ratio = row["cpu_us_per_message"] / floor if floor else 0.0
+        lines.append(
+            f"{row['what']:42}{row['rows_per_second']:>9}{row['cpu_us_per_message']:>12}{row['rss_mb']:>8}{ratio:>20.1f}x"
+        )
+    lines += [f"{row['what']:42}{'':>9}{'':>12}{row['rss_mb']:>8}" for row in found["memory"]]  # type: ignore[attr-defined]
+    lines += ["", "by stage, in one process"]
+    lines += [
+        f"{row['what']:51}{row.get('rows_per_second', ''):>9}{row['cpu_us_per_message']:>12}"
+        for row in found["stages"]  # type: ignore[attr-defined]
+    ]
+    growth = found["growth"]
+    assert isinstance(growth, list)
+    if len(growth) == 2:
+        lines.append(
+            f"rate with 5 M rows / rate with few: {growth[1]['rows_per_second'] / growth[0]['rows_per_second']:.2f}"
+        )
+    return "\n".join(lines)
