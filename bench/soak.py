@@ -58,15 +58,24 @@ def _summary(seen: list[tuple[float, float]], minutes: int) -> Row:
     hours = max(1e-9, (seen[-1][0] - span / 2 - start - span / 2) / 3600)
     return {
         "after_5_minutes": round(first, 1), "at_the_end": round(last, 1), "most": round(max(v for _, v in seen), 1),
-        "growth_mb_an_hour": round((last - first) / hours, 2),
+        "growth_mb_an_hour": round((last - first) / hours, 2), "windows": _windows(seen, span),
     }  # fmt: skip
+
+
+def _windows(seen: list[tuple[float, float]], span: float) -> list[float]:
+    """The middle of each stretch of time: growth that goes on looks different from growth that ends."""
+    stretches: dict[int, list[float]] = {}
+    for at, value in seen:
+        stretches.setdefault(int(at / span), []).append(value)
+    return [round(median(values), 1) for _, values in sorted(stretches.items())]
 
 
 def table(found: dict[str, object]) -> str:
     lines = [f"{found['minutes']} minutes, {found['messages_per_second']} messages a second, "
              f"agent's CPU {found['agent_cpu_percent']} % of a core"]  # fmt: skip
-    lines.append(f"{'':10}{'after 5 min':>12}{'at the end':>12}{'most':>8}{'MB an hour':>12}")
+    lines.append(f"{'':10}{'after 5 min':>12}{'at the end':>12}{'most':>8}{'MB an hour':>12}   each sixth of the time")
     for name, row in found["rss_mb"].items():  # type: ignore[attr-defined]
         values = (row["after_5_minutes"], row["at_the_end"], row["most"], row["growth_mb_an_hour"])
-        lines.append(f"{name:10}{values[0]:>12}{values[1]:>12}{values[2]:>8}{values[3]:>12}")
+        stretches = ", ".join(map(str, row["windows"]))
+        lines.append(f"{name:10}{values[0]:>12}{values[1]:>12}{values[2]:>8}{values[3]:>12}   {stretches}")
     return "\n".join(lines)
