@@ -63,7 +63,7 @@ class Heartbeat:
         self._collect()
         seen = self._observe()
         self._samples.append(report.sample(seen))
-        self._horizon.advance(seen.now, seen.link.connected_at, seen.confirmed)
+        self._horizon.advance(seen.now, time.monotonic(), seen.link.connected_at, seen.confirmed)
         save_horizon(self._state_dir, self._horizon)
         self._tell_systemd(seen)
         # the ingest pipeline reports a database that is away; the samples wait here with their own times

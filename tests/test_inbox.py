@@ -69,21 +69,38 @@ async def test_closing_hands_out_the_rest_without_lingering() -> None:
 
 def test_the_horizon_stays_while_redeliveries_can_still_come() -> None:
     horizon = first_horizon(1000.0, saved=700.0, broker_memory=10.0)
-    horizon.advance(1010.0, connected_at=None, confirmed=None)
-    horizon.advance(1020.0, connected_at=1015.0, confirmed=1018.0)
-    horizon.advance(1015.0 + GRACE_SECONDS, connected_at=1015.0, confirmed=None)
+    horizon.advance(1010.0, 10.0, connected_at=None, confirmed=None)
+    horizon.advance(1020.0, 20.0, connected_at=1015.0, confirmed=1018.0)
+    horizon.advance(1015.0 + GRACE_SECONDS, 15.0 + GRACE_SECONDS, connected_at=1015.0, confirmed=None)
     assert horizon.at == 700.0
-    horizon.advance(1015.0 + GRACE_SECONDS, connected_at=1015.0, confirmed=1040.0)
+    horizon.advance(1015.0 + GRACE_SECONDS, 15.0 + GRACE_SECONDS, connected_at=1015.0, confirmed=1040.0)
     assert horizon.at == 1030.0
-    horizon.advance(1200.0, connected_at=1015.0, confirmed=1020.0)
+    horizon.advance(1200.0, 200.0, connected_at=1015.0, confirmed=1020.0)
     assert horizon.at == 1030.0
-    horizon.advance(900.0, connected_at=800.0, confirmed=890.0)
-    assert horizon.at == 900.0, "a clock that was ahead must not leave us blind"
+
+
+def test_a_clock_that_was_ahead_does_not_leave_the_horizon_blind() -> None:
+    """What arrived in the broker's memory before the first look after the step is still looked for."""
+    horizon = first_horizon(5000.0, saved=4900.0, broker_memory=60.0)
+    horizon.advance(4700.0, 4.0, connected_at=4600.0, confirmed=4690.0)
+    assert horizon.at == 4640.0
+
+
+def test_a_clock_set_forward_holds_the_horizon_until_the_broker_has_forgotten() -> None:
+    """What arrived a second before the step seems to be an hour old, and a crashed broker may send it again."""
+    horizon = first_horizon(1000.0, saved=900.0, broker_memory=30.0)
+    horizon.advance(1100.0, 100.0, connected_at=1000.0, confirmed=1099.0)
+    assert horizon.at == 1069.0
+    for steady in (104.0, 150.0, 193.0):
+        horizon.advance(4600.0 + steady, steady, connected_at=1000.0, confirmed=4599.0 + steady)
+        assert horizon.at == 1069.0
+    horizon.advance(4794.0, 194.0, connected_at=1000.0, confirmed=4793.0)
+    assert horizon.at == 4763.0
 
 
 def test_without_a_saved_horizon_an_hour_is_looked_back() -> None:
     assert first_horizon(10_000.0, saved=None, broker_memory=0).at == 6400.0
-    assert first_horizon(10_000.0, saved=20_000.0, broker_memory=0).at == 10_000.0
+    assert first_horizon(10_000.0, saved=20_000.0, broker_memory=60.0).at == 9940.0
 
 
 def test_accounting_balances() -> None:

@@ -77,23 +77,29 @@ async def test_looks_no_further_back_than_asked(tmp_path: Path) -> None:
     spool.close()
 
 
-async def test_a_full_file_of_an_earlier_version_is_opened_and_drained(tmp_path: Path) -> None:
+async def test_a_full_file_of_an_earlier_version_keeps_its_index_until_it_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "spool.sqlite"
     old = Spool(path, MIB)
-    stored = 0
     old._connection.executescript("drop index spool_arrivals; create index spool_hash on spool (hash)")
+    stored = 0
     with suppress(SpoolFullError):
         while stored < 100_000:
             await old.append(deliveries(stored, 100, size=10))
             stored += 100
     old.close()
-    spool = Spool(path, MIB)
-    assert (spool.rows, spool.set_aside) == (stored, None)
-    batch = await spool.oldest(stored, MIB)
-    assert batch is not None
-    await spool.remove(batch)
-    assert spool.rows == stored - len(batch.deliveries)
-    spool.close()
+    with closing(Spool(path, MIB)) as spool:
+        assert (spool.rows, spool.set_aside) == (stored, None)
+        known = message_hash("t/7", b"x" * 10)
+        assert await spool.holding([known, known + 1], 0.0) == {known}
+        plan = spool._connection.execute("explain query plan " + spool_module.HOLDING, (0.0, "[1]")).fetchall()
+        assert [step for *_, step in plan if "USING INDEX spool_hash (hash=?)" in step], plan
+        batch = await spool.oldest(stored, MIB)
+        assert batch is not None
+        await spool.remove(batch)
+        assert spool.rows == 0
+    with closing(Spool(path, MIB)) as spool:
+        names = spool._connection.execute("select name from sqlite_master where type = 'index'").fetchall()
+        assert names == [("spool_arrivals",)]
 
 
 async def test_is_bounded_and_loses_nothing_when_full(tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ class Pipeline:
         if not self._spool.rows:
             return batch
         suspects = {id(d): message_hash(d.topic, d.payload) for d in batch if d.since is not None}
-        since = min((d.first_copy_at for d in batch), default=0.0)
+        since = min((min(d.since, d.received_at) for d in batch if d.since is not None), default=0.0)
         try:
             known = await self._spool.holding(set(suspects.values()), since)
         except SpoolDamagedError as error:

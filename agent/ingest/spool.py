@@ -27,6 +27,8 @@ create table if not exists spool (
   received_at real not null,
   since real
 );
+"""
+INDEX = """
 drop index if exists spool_hash;
 create index if not exists spool_arrivals on spool (received_at, hash);
 """
@@ -172,9 +174,11 @@ def _open(path: Path, max_bytes: int) -> sqlite3.Connection:
     """synchronous=FULL: a commit is on disk when it returns, in WAL mode too."""
     db = sqlite3.connect(path, check_same_thread=False)
     db.executescript(f"pragma page_size = {PAGE}; pragma journal_mode = wal; pragma synchronous = full;")
-    db.execute("pragma journal_size_limit = 8388608")
-    db.executescript(SCHEMA)  # before the limit: a full file of an earlier version may need a little more
     db.execute(f"pragma max_page_count = {max(max_bytes // PAGE, 16)}")
+    db.execute("pragma journal_size_limit = 8388608")
+    db.executescript(SCHEMA)
+    if not db.execute(ROWS).fetchone()[0]:  # a full file, or a full disk, has no room for another index
+        db.executescript(INDEX)
     path.chmod(0o600)
     return db
 
