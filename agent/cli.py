@@ -104,7 +104,7 @@ def retire_command(
     if running(settings.agent.state_dir):
         _fail(f"agent {settings.agent.id} is running: systemctl stop iot-agent", USAGE)
     try:
-        count = asyncio.run(retire.retire(settings, seconds, _retiring if sys.stderr.isatty() else lambda *_: None))
+        count = asyncio.run(retire.retire(settings, seconds, _retiring))
     except ConfigError as error:
         _fail(str(error), USAGE)
     except (retire.NotRetired, StoreError) as error:
@@ -115,7 +115,9 @@ def retire_command(
 
 
 def _retiring(received: int, left: int) -> None:
-    typer.echo(f"{received} messages came, {left} are not stored yet\x1b[K\r", nl=False, err=True)
+    """A line that the next one takes the place of."""
+    if sys.stderr.isatty():
+        typer.echo(f"\x1b[K{received} messages came, {left} are not stored yet\r", nl=False, err=True)
 
 
 @app.command("check-config")

@@ -24,13 +24,14 @@ def main() -> None:
         help=f"all but {' and '.join(sorted(LONG))} without a name; {BUDGETS}: what was saved, measuring nothing",
     )  # fmt: skip
     parser.add_argument(
-        "--quick", action="store_true", help="leave out what is large: millions of rows, 100 000 devices"
+        "--quick", action="store_true", help="leave out what is large: millions of rows, 100 000 devices; saves nothing"
     )
     parser.add_argument("--no-save", action="store_true", help="print only")
     options = parser.parse_args()
     wanted = options.what or [*(name for name in MEASUREMENTS if name not in LONG), BUDGETS]
+    save = not (options.quick or options.no_save)
     for name in wanted:
-        print(budgets.table() if name == BUDGETS else _measured(name, options.quick, not options.no_save))
+        print(budgets.table() if name == BUDGETS else _measured(name, options.quick, save))
 
 
 def _measured(name: str, quick: bool, save: bool) -> str:

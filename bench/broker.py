@@ -35,7 +35,10 @@ class Fleet:
         self._numbers = itertools.count()
 
     def add(self, logins: list[BrokerLogin]) -> None:
-        self._tasks += [asyncio.create_task(self._device(login), name=login.username) for login in logins]
+        tasks = [asyncio.create_task(self._device(login), name=login.username) for login in logins]
+        for task in tasks:
+            task.add_done_callback(lambda _: self._changed.set())
+        self._tasks += tasks
 
     async def complete(self) -> float:
         """Seconds until all are connected. Raises TimeoutError, or what a device failed with."""
@@ -44,7 +47,14 @@ class Fleet:
             while len(self.connected) < len(self._tasks):
                 self._changed.clear()
                 await self._changed.wait()
+                self.check()
         return time.perf_counter() - began
+
+    def check(self) -> None:
+        """Raises what a device failed with: it tries again for ever, so one that has ended has failed."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
 
     async def end(self) -> None:
         for task in self._tasks:
@@ -108,6 +118,9 @@ async def _measure(on: Bench, fleet: Fleet, new: list[BrokerLogin], devices: int
         await asyncio.sleep(TALK_SECONDS)
         spent, took = usage(broker.pid), time.perf_counter() - began
         rate = (await inserted(db) - rows) / took
+    fleet.check()
+    if len(fleet.connected) < devices:
+        raise RuntimeError(f"only {len(fleet.connected)} of {devices} devices are still connected")
     row: Row = {
         "devices": devices,
         "connects_a_second": round(len(new) / seconds),

@@ -3,15 +3,14 @@
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 from probes.broker import BrokerLogin, client
 from probes.tls import verifying_context
 
 
 async def receive(count: int) -> None:
-    tls = verifying_context(
-        None if not (ca := os.environ["CA_FILE"]) else __import__("pathlib").Path(ca), os.environ["TLS_NAME"]
-    )
+    tls = verifying_context(Path(os.environ["CA_FILE"]), os.environ["TLS_NAME"])
     login = BrokerLogin("127.0.0.1", int(os.environ["PORT"]), tls, os.environ["MQTT_USER"], os.environ["MQTT_PASSWORD"])
     async with client(login) as connected:
         await connected.subscribe("tenants/+/devices/+/#", qos=1)

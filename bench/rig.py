@@ -11,7 +11,10 @@ from pathlib import Path
 
 import psutil
 
-from stack.broker import free_port
+from probes.broker import BrokerLogin
+from probes.mqtt import connect
+from probes.tls import verifying_context
+from stack.broker import INGEST_USER, free_port
 from stack.local import LocalAgent, LocalStack, fleet, short_directory
 from stack.postgres import Cluster, embedded_binaries
 from stack.process import Child
@@ -55,6 +58,16 @@ class Rig:
         stack = self.stack
         async with connected(parse_target(stack.cluster.owner_url(stack.database)), "bench", 1) as db:
             return stack.cluster.url(name, await people.put_agent(db, name), stack.database)
+
+    async def forget(self, agent: LocalAgent) -> None:
+        """End an agent for good: the broker would queue for its session what the next ones are measured with."""
+        agent.stop()
+        broker = self.stack.broker
+        tls = verifying_context(broker.authority.ca_file, broker.server_name)
+        client_id = f"iot-agent-{agent.name}"
+        password = broker.passwords[INGEST_USER]
+        async with connect(BrokerLogin("127.0.0.1", broker.service_port, tls, INGEST_USER, password, client_id)):
+            pass  # a clean start, and no session afterwards
 
     def start_publisher(self, messages: int, rate: float = 0.0) -> Child:
         """Publishers without TLS: what they cost is not what is measured."""

@@ -65,8 +65,9 @@ def _summary(seen: list[tuple[float, float]], minutes: int) -> Row:
 def _windows(seen: list[tuple[float, float]], span: float) -> list[float]:
     """The middle of each stretch of time: growth that goes on looks different from growth that ends."""
     stretches: dict[int, list[float]] = {}
+    last = int(seen[-1][0] / span - 0.5)
     for at, value in seen:
-        stretches.setdefault(int(at / span), []).append(value)
+        stretches.setdefault(min(int(at / span), last), []).append(value)
     return [round(median(values), 1) for _, values in sorted(stretches.items())]
 
 
