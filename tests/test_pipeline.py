@@ -294,6 +294,15 @@ async def test_a_redelivery_of_what_is_still_spooled_is_not_stored_twice(ready: 
         assert await r.payloads() == ['{"t": 1}', '{"t": 2}']
 
 
+async def test_what_is_spooled_while_the_database_comes_back_is_drained(ready: Database, tmp_path: Path) -> None:
+    """It was on its way to the spool when recover() saw the database answer and nothing in the spool."""
+    async with rig(ready, tmp_path) as r:
+        r.pipeline.accounting.received += 1
+        assert await r.pipeline._spooled([message(b'{"t":1}', NOW)])
+        await r.until_drained()
+        assert await r.payloads() == ['{"t": 1}']
+
+
 async def test_what_was_stored_before_and_spooled_after_is_not_stored_twice(ready: Database, tmp_path: Path) -> None:
     """The agent died between commit and acknowledgement, and the database was gone when the message came again."""
     async with rig(ready, tmp_path) as r:

@@ -212,6 +212,7 @@ class Pipeline:
             self.health.spool_error = str(error)
             return False
         self.health.spool_error = None
+        self._away.set()  # also when it came back meanwhile: recover() may have seen the spool empty, and sleep
         self.accounting.spooled += len(wanted)
         self.accounting.duplicates += len(batch) - len(wanted)
         return True
