@@ -10,7 +10,6 @@ from bench import budgets
 
 ROOT = Path(__file__).parent.parent
 README, PERFORMANCE = (ROOT / name for name in ("README.md", "docs/performance.md"))
-LARGEST = 10_000
 
 
 def saved(name: str) -> Any:
@@ -51,7 +50,7 @@ def scale_in_short() -> list[str]:
 
 def creds() -> list[str]:
     return [
-        f"| {spaced(r['devices']) if r['devices'] >= LARGEST else r['devices']} | {r['created_ms']:.0f} ms | "
+        f"| {spaced(r['devices']) if r['devices'] >= budgets.DEVICES else r['devices']} | {r['created_ms']:.0f} ms | "
         f"{r['revoked_ms']} ms | {r['stall_ms']:.0f} ms | {r['agent_rss_mb']} MB |"
         for r in saved("creds")
     ]
@@ -94,7 +93,7 @@ def stages() -> list[str]:
 def memory() -> list[str]:
     fleets = {r["devices"]: r for r in saved("broker")["fleets"]}
     soak, spool = saved("soak")["rss_mb"], saved("spool")
-    largest = fleets[LARGEST]
+    largest = fleets[budgets.DEVICES]
     return [
         f"| the broker without devices; with 1 000; with 10 000, each over TLS | "
         f"{saved('broker')['broker_rss_mb_without_devices']:.0f}; {fleets[1000]['broker_rss_mb']:.0f}; "
