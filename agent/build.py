@@ -50,10 +50,15 @@ def limits(settings: Settings) -> Limits:
     )
 
 
+def client_id(agent_id: str) -> str:
+    """The name that the broker keeps an agent's messages for, unless its settings say another."""
+    return f"iot-agent-{agent_id}"
+
+
 def session_options(settings: Settings, own: Identity | None, leaving: bool = False) -> SessionOptions:
     mqtt = settings.mqtt
     return SessionOptions(
-        client_id=mqtt.client_id or f"iot-agent-{settings.agent.id}",
+        client_id=mqtt.client_id or client_id(settings.agent.id),
         username=own.ingest if own else mqtt.username,
         password=own.ingest_password if own else mqtt.password.get_secret_value(),
         topic_filter=TopicTemplate(mqtt.topic_template).filter,

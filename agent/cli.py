@@ -6,20 +6,20 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 import sql
 from agent import config, log, reference
 from agent.config import ConfigError
+from agent.usage import FAILED, USAGE, fail, show_progress
 from store import directory, migrate, people
 from store.db import Db, connected
 from store.errors import StoreError
 from store.target import parse_target
 
 ADMIN_URL = "IOT_ADMIN_DATABASE_URL"
-FAILED, USAGE = 1, 2
 
 app = typer.Typer(
     name="iot-agent",
@@ -53,8 +53,17 @@ def main() -> None:
 
 def _add_commands() -> None:
     """Commands from other modules, last, so that help lists them last."""
-    from agent import broker_cli, cloud_cli, doctor_cli, drill_cli, rules_cli, rules_edit, setup_cli, upgrade_cli
-    from agent.simulate import cli as simulate_cli
+    from agent import (
+        broker_cli,
+        cloud_cli,
+        doctor_cli,
+        drill_cli,
+        rules_cli,
+        rules_edit,
+        setup_cli,
+        simulate_cli,
+        upgrade_cli,
+    )
 
     rules_cli.app.command("edit")(rules_edit.edit)
     rules_cli.app.command("remove")(rules_edit.remove)
@@ -84,7 +93,7 @@ def run(config_file: ConfigFile = None) -> None:
     try:
         asyncio.run(daemon.serve(settings, config_file=config_file))
     except ConfigError as error:
-        _fail(str(error), USAGE)
+        fail(str(error), USAGE)
 
 
 @app.command("retire")
@@ -102,22 +111,21 @@ def retire_command(
 
     settings = _settings(config_file)
     if running(settings.agent.state_dir):
-        _fail(f"agent {settings.agent.id} is running: systemctl stop iot-agent", USAGE)
+        fail(f"agent {settings.agent.id} is running: systemctl stop iot-agent", USAGE)
     try:
         count = asyncio.run(retire.retire(settings, seconds, _retiring))
     except ConfigError as error:
-        _fail(str(error), USAGE)
+        fail(str(error), USAGE)
     except (retire.NotRetired, StoreError) as error:
-        _fail(str(error), FAILED)
+        fail(str(error), FAILED)
+    show_progress("")
     typer.echo(f"agent {settings.agent.id} is retired: {count.received} messages of the broker are stored")
     if count.drained:
         typer.echo(f"and {count.drained} of the spool")
 
 
 def _retiring(received: int, left: int) -> None:
-    """A line that the next one takes the place of."""
-    if sys.stderr.isatty():
-        typer.echo(f"\x1b[K{received} messages came, {left} are not stored yet\r", nl=False, err=True)
+    show_progress(f"{received} messages came, {left} are not stored yet")
 
 
 @app.command("check-config")
@@ -238,9 +246,9 @@ def _with_admin(url_file: Path | None, work: Callable[[Db], Awaitable[None]]) ->
     try:
         asyncio.run(session())
     except ValueError as error:
-        _fail(str(error), USAGE)
+        fail(str(error), USAGE)
     except StoreError as error:
-        _fail(str(error), FAILED)
+        fail(str(error), FAILED)
 
 
 def _admin_url(url_file: Path | None) -> str:
@@ -259,7 +267,7 @@ def _settings(file: Path | None) -> config.Settings:
     try:
         return config.from_process(file)
     except ConfigError as error:
-        _fail(str(error), USAGE)
+        fail(str(error), USAGE)
 
 
 def _report(as_json: bool, word: str, items: list[str], nothing: str) -> None:
@@ -271,8 +279,3 @@ def _report(as_json: bool, word: str, items: list[str], nothing: str) -> None:
 
 def _progress(line: str) -> None:
     typer.echo(line, err=True)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"iot-agent: {message}" if "\n" not in message else f"iot-agent:\n{message}", err=True)
-    sys.exit(code)

@@ -18,7 +18,7 @@ from agent.creds import identity
 from agent.creds.identity import Identity, IdentityError
 from agent.looks import ArgumentError, Looks
 from agent.root_looks import OF_ROOT
-from agent.usage import FAILED, USAGE, fail
+from agent.usage import FAILED, USAGE, fail, show_progress
 from probes import hardening, report
 from probes.broker import BrokerError, BrokerLogin
 from probes.finding import Finding, passed, unknown
@@ -91,8 +91,8 @@ def _settings(file: Path | None) -> Settings:
 
 def _progress(total: int, quiet: bool) -> Callable[[int], None]:
     def tell(done: int) -> None:
-        if not quiet and sys.stderr.isatty():
-            typer.echo(f"\r{done} of {total} examined", err=True, nl=done == total)
+        if not quiet:
+            show_progress(f"{done} of {total} examined" if done < total else "")
 
     return tell
 

@@ -1,4 +1,4 @@
-"""How commands read what they are given, and how they fail: one line and an exit code."""
+"""How commands read what they are given, say how far they are, and fail: one line and an exit code."""
 
 import sys
 from pathlib import Path
@@ -10,8 +10,15 @@ FAILED, USAGE = 1, 2
 
 
 def fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"iot-agent: {message}", err=True)
+    show_progress("")
+    typer.echo(f"iot-agent: {message}" if "\n" not in message else f"iot-agent:\n{message}", err=True)
     sys.exit(code)
+
+
+def show_progress(line: str) -> None:
+    """Say on a terminal how far long work is, in place of what was said last; an empty line makes room."""
+    if sys.stderr.isatty():
+        typer.echo(f"\r\x1b[K{line}", nl=False, err=True)
 
 
 def text_of(path: Path) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from agent.build import client_id
 from probes.broker import BrokerLogin
 from probes.mqtt import connect
 from probes.tls import verifying_context
@@ -64,9 +65,10 @@ class Rig:
         agent.stop()
         broker = self.stack.broker
         tls = verifying_context(broker.authority.ca_file, broker.server_name)
-        client_id = f"iot-agent-{agent.name}"
         password = broker.passwords[INGEST_USER]
-        async with connect(BrokerLogin("127.0.0.1", broker.service_port, tls, INGEST_USER, password, client_id)):
+        async with connect(
+            BrokerLogin("127.0.0.1", broker.service_port, tls, INGEST_USER, password, client_id(agent.name))
+        ):
             pass  # a clean start, and no session afterwards
 
     def start_publisher(self, messages: int, rate: float = 0.0) -> Child:

@@ -73,7 +73,7 @@ GATES = {
         "agent.setup_cli.",
         "agent.upgrade_cli.",
         "agent.usage.",
-        "agent.simulate.cli.",
+        "agent.simulate_cli.",
         "tui.cli.",
         "tui.command.",
         "tui.alert_commands.",

@@ -89,8 +89,7 @@ class Spool:
         return aside
 
     def _begin(self) -> None:
-        self._db = _open(self.path, self.max_bytes)
-        self.rows = int(self._db.execute(ROWS).fetchone()[0])
+        self._db, self.rows = _open(self.path, self.max_bytes)
         self.bytes = self._used()
 
     async def append(self, deliveries: Sequence[Delivery]) -> None:
@@ -170,17 +169,18 @@ def _damaged(error: sqlite3.DatabaseError) -> bool:
     return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def _open(path: Path, max_bytes: int) -> sqlite3.Connection:
-    """synchronous=FULL: a commit is on disk when it returns, in WAL mode too."""
+def _open(path: Path, max_bytes: int) -> tuple[sqlite3.Connection, int]:
+    """The file, and how many rows it holds. synchronous=FULL: a commit is on disk when it returns, in WAL mode too."""
     db = sqlite3.connect(path, check_same_thread=False)
     db.executescript(f"pragma page_size = {PAGE}; pragma journal_mode = wal; pragma synchronous = full;")
     db.execute(f"pragma max_page_count = {max(max_bytes // PAGE, 16)}")
     db.execute("pragma journal_size_limit = 8388608")
     db.executescript(SCHEMA)
-    if not db.execute(ROWS).fetchone()[0]:  # a full file, or a full disk, has no room for another index
+    rows = int(db.execute(ROWS).fetchone()[0])
+    if not rows:  # a full file, or a full disk, has no room for another index
         db.executescript(INDEX)
     path.chmod(0o600)
-    return db
+    return db, rows
 
 
 def waiting(path: Path) -> int | None:

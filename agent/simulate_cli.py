@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ import typer
 from agent.simulate import fleet
 from agent.simulate.fleet import FleetOptions, Tally
 from agent.simulate.shapes import GOOD
+from agent.usage import show_progress
 
 
 def simulate(
@@ -46,10 +46,8 @@ def simulate(
     if devices is not None and len(logins) < devices:
         raise typer.BadParameter(f"{credentials} has only {len(logins)} devices", param_hint="--devices")
     options = FleetOptions(host, port, ca_file, tls_name or host, rate, seconds, chosen, bad, repeat)
-    progress = None if as_json or not sys.stderr.isatty() else _progress
-    tally = asyncio.run(_until_told(logins, options, progress))
-    if progress is not None:
-        typer.echo("\x1b[K", nl=False, err=True)  # the line of progress makes room
+    tally = asyncio.run(_until_told(logins, options, None if as_json else _progress))
+    show_progress("")
     typer.echo(json.dumps(tally.as_dict()) if as_json else _summary(tally))
 
 
@@ -68,6 +66,4 @@ def _summary(tally: Tally) -> str:
 
 
 def _progress(tally: Tally) -> None:
-    typer.echo(
-        f"{tally.published} published, {tally.bad} bad, {tally.reconnects} reconnects\x1b[K\r", nl=False, err=True
-    )
+    show_progress(f"{tally.published} published, {tally.bad} bad, {tally.reconnects} reconnects")
