@@ -1,7 +1,6 @@
 """Wires the parts of the agent, runs them, and stops them without losing what was received."""
 
 import asyncio
-import gc
 import os
 import secrets
 import signal
@@ -30,6 +29,7 @@ from agent.looks import Looks
 from agent.readings import readings
 from agent.report import Observed, Spooled
 from agent.requests import Requests
+from agent.runtime import read_little, spare_the_collector
 from agent.supervise import ended, supervise
 from agent.systemd import Notifier
 from agent.upkeep import Upkeep
@@ -182,6 +182,7 @@ async def serve(settings: Settings, dial: Dial | None = None, config_file: Path 
     Raises:
         ConfigError: something in the settings turned out to be unusable on this machine.
     """
+    read_little()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -206,14 +207,6 @@ async def serve(settings: Settings, dial: Dial | None = None, config_file: Path 
         if settings.http.port:
             stack.callback(_start_web(settings, daemon).stop)
         await daemon.run(stop)
-
-
-def spare_the_collector() -> None:
-    """A batch makes thousands of tuples that die by reference count; looking for cycles among them costs an eighth
-    of the CPU. What exists now lives as long as the process."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
 
 
 def _make_state_dir(settings: Settings) -> None:

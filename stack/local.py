@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sql
-from stack.broker import CANARY_USER, INGEST_USER, Broker, free_port, password_line
+from stack.broker import CANARY_USER, DEPLOY, INGEST_USER, Broker, free_port, password_line
 from stack.certificates import Authority
 from stack.confined import Program, confined
 from stack.postgres import Cluster, embedded_binaries
@@ -41,6 +41,14 @@ def fleet(devices: int, tenants: tuple[str, ...] = ("acme", "globex")) -> list[T
         Tenant(slug, tuple(f"dev-{n + 1:04}" for n in range(devices) if n % len(tenants) == i))
         for i, slug in enumerate(tenants)
     ]
+
+
+def unit_environment() -> dict[str, str]:
+    """What deploy/iot-agent.service sets: the agent is tried and measured with it."""
+    prefix = "Environment="
+    lines = (DEPLOY / "iot-agent.service").read_text().splitlines()
+    settings = (line.removeprefix(prefix).split("=", 1) for line in lines if line.startswith(prefix))
+    return dict(settings)
 
 
 class LocalStack:
@@ -180,9 +188,7 @@ class LocalAgent:
             section, _, field = key.partition("__")
             settings.setdefault(section, {})[field] = value
         self.config_file.write_text(to_toml(settings))
-        self.environment = {
-            "DATABASE_URL": stack.agent_url,
-        }
+        self.environment = unit_environment() | {"DATABASE_URL": stack.agent_url}
         if not self._creds:
             self.environment["MQTT_BROKER_PASSWORD"] = stack.broker.passwords[INGEST_USER]
             self.environment["IOT_CANARY__PASSWORD"] = stack.broker.passwords[CANARY_USER]

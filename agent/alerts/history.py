@@ -3,6 +3,7 @@
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from alerting.aggregate import Stats, stats_of
 
@@ -12,28 +13,37 @@ KEPT_SECONDS = 3600.0
 Readings = Mapping[tuple[str, str | None], float]
 
 
-class _Series:
-    """Points in order of time, 16 bytes each: an hour of all metrics as objects would be several megabytes."""
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where in a sample each series is: by metric, the value of its own label and the place. Samples share it."""
 
-    __slots__ = ("at", "values")
+    keys: tuple[tuple[str, str | None], ...]
+    places: Mapping[str, Mapping[str | None, int]]
 
-    def __init__(self) -> None:
-        self.at = array("d")
-        self.values = array("d")
 
-    def add(self, at: float, value: float) -> None:
-        self.at.append(at)
-        self.values.append(value)
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """All that was measured at one time, 8 bytes each: an hour of it as objects would be several megabytes.
 
-    def forget(self, before: float) -> None:
-        gone = bisect_left(self.at, before)
-        del self.at[:gone], self.values[:gone]
+    One piece of memory a sample and not one that grows for each series: arrays that grow beside each other move again
+    and again, to behind one another, and leave holes that are too small for any of them. In an hour those came to ten
+    times what was kept.
+    """
 
-    def between(self, since: float, until: float) -> tuple[list[tuple[float, float]], float | None]:
-        """Points in (since, until], and the last value before them."""
-        first, last = bisect_right(self.at, since), bisect_right(self.at, until)
-        points = list(zip(self.at[first:last], self.values[first:last], strict=True))
-        return points, self.values[first - 1] if first else None
+    at: float
+    layout: _Layout
+    values: "array[float]"
+
+
+def _layout(keys: tuple[tuple[str, str | None], ...]) -> _Layout:
+    places: dict[str, dict[str | None, int]] = {}
+    for place, (metric, own) in enumerate(keys):
+        places.setdefault(metric, {})[own] = place
+    return _Layout(keys, places)
+
+
+def _time(sample: _Sample) -> float:
+    return sample.at
 
 
 class History:
@@ -43,41 +53,42 @@ class History:
         self._agent_id = agent_id
         self._own_labels = own_labels
         self._kept_seconds = kept_seconds
-        self._times = array("d")
-        self._series: dict[tuple[str, str | None], _Series] = {}
+        self._layout = _layout(())
+        self._samples: list[_Sample] = []
 
     def add(self, at: float, values: Readings) -> None:
         """at: seconds since 1970. A clock that steps back begins a new history: windows over both mean nothing."""
-        if self._times and at < self._times[-1]:
-            del self._times[:]
-            self._series.clear()
-        self._times.append(at)
-        for key, value in values.items():
-            if key not in self._series:
-                self._series[key] = _Series()
-            self._series[key].add(at, value)
-        self._forget(at - self._kept_seconds)
-
-    def _forget(self, before: float) -> None:
-        del self._times[: bisect_left(self._times, before)]
-        for key, series in list(self._series.items()):
-            series.forget(before)
-            if not series.at:
-                del self._series[key]
+        if self._samples and at < self._samples[-1].at:
+            self._samples.clear()
+        if (keys := tuple(values)) != self._layout.keys:
+            self._layout = _layout(keys)
+        self._samples.append(_Sample(at, self._layout, array("d", values.values())))
+        del self._samples[: bisect_left(self._samples, at - self._kept_seconds, key=_time)]
 
     def covers(self, since: float) -> bool:
         """Whether the history reaches back that far."""
-        return bool(self._times) and self._times[0] <= since
+        return bool(self._samples) and self._samples[0].at <= since
 
     def stats(self, metric: str, since: float, until: float) -> list[Stats]:
         """Series of a metric in (since, until]. An increase counts from the last value before the window."""
-        found = []
-        for (name, own), series in self._series.items():
-            if name == metric:
-                points, before = series.between(since, until)
-                if points:
-                    found.append(stats_of(self._labels(metric, own), points, before))
-        return found
+        first, last = (bisect_right(self._samples, at, key=_time) for at in (since, until))
+        series: dict[str | None, list[tuple[float, float]]] = {}
+        for sample in self._samples[first:last]:
+            for own, place in sample.layout.places.get(metric, {}).items():
+                series.setdefault(own, []).append((sample.at, sample.values[place]))
+        return [
+            stats_of(self._labels(metric, own), points, self._before(first, metric, own))
+            for own, points in series.items()
+        ]
+
+    def _before(self, end: int, metric: str, own: str | None) -> float | None:
+        """The last value of a series before that sample."""
+        for index in range(end - 1, -1, -1):
+            sample = self._samples[index]
+            place = sample.layout.places.get(metric, {}).get(own)
+            if place is not None:
+                return sample.values[place]
+        return None
 
     def _labels(self, metric: str, own: str | None) -> dict[str, str]:
         return {"agent": self._agent_id} | ({} if own is None else {self._own_labels[metric]: own})

@@ -1,0 +1,22 @@
+"""What a process that runs for months asks of Python: docs/adr/0016-little-at-a-time.md."""
+
+import asyncio.selector_events
+import asyncio.sslproto
+import gc
+
+READ_BYTES = 16 * 1024  # one record of TLS
+
+
+def read_little() -> None:
+    """Let connections read so much at a time. asyncio's own 256 KiB are taken from the top of the heap for each read
+    and cut to what came: whatever is allocated meanwhile stays above, and the heap grows for as long as one looks."""
+    plain = asyncio.selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
+    plain.max_size = asyncio.sslproto.SSLProtocol.max_size = READ_BYTES
+
+
+def spare_the_collector() -> None:
+    """A batch makes thousands of tuples that die by reference count; looking for cycles among them costs an eighth
+    of the CPU. What exists now lives as long as the process."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
