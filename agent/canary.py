@@ -10,8 +10,9 @@ import structlog
 from agent.ingest.decode import moment
 from agent.ingest.topics import TopicTemplate
 from agent.turn import Turn
-from probes.broker import BrokerError, BrokerLogin, publish
+from probes.broker import BrokerError, BrokerLogin
 from probes.catalogue import Probe
+from probes.mqtt import publish
 from store import telemetry
 from store.db import Db
 from store.deadline import within

@@ -5,7 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from probes.broker import BrokerLogin, client
+from agent.simulate.fleet import client
+from probes.broker import BrokerLogin
 from probes.tls import verifying_context
 
 

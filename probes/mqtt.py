@@ -16,6 +16,7 @@ from probes.broker import BrokerError, BrokerLogin
 
 KEEPALIVE = 30
 DENIED = 0x87  # MQTT 5, "Not authorized"
+FAILURE = 0x80  # and above
 REFUSALS = (0x86, DENIED)  # bad user name or password, not authorized
 
 
@@ -141,6 +142,18 @@ class MqttClient:
                 await self._writer.drain()
         self.abort()  # TLS goodbyes would be waited for
         await reading
+
+
+async def publish(login: BrokerLogin, topic: str, payload: bytes, timeout: float = 10.0) -> None:
+    """Connect, publish once at QoS 1, wait for the acknowledgement, disconnect. Raises BrokerError."""
+    address = f"{login.host}:{login.port}"
+    try:
+        async with asyncio.timeout(timeout), connect(login, timeout) as client:
+            code = await client.publish(topic, payload)
+    except TimeoutError as error:
+        raise BrokerError(f"{address} did not answer within {timeout:.0f} s") from error
+    if code >= FAILURE:
+        raise BrokerError(f"{address} refused a message to {topic}: {mqtt5.PubAckReasonCode(code).name}")
 
 
 @asynccontextmanager

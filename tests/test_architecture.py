@@ -41,7 +41,7 @@ LAYERS: dict[str, set[str]] = {
 GATES = {
     "asyncpg": ("store.db.", "stack.faults.", "stack.postgres."),
     "mqtt5": ("agent.ingest.options.", "agent.ingest.session.", "probes.mqtt."),
-    "aiomqtt": ("probes.broker.", "agent.simulate.fleet."),
+    "aiomqtt": ("agent.simulate.fleet.",),
     "sqlite3": ("agent.ingest.spool.",),
     "psutil": ("probes.host.", "stack.broker.", "stack.drills.", "stack.faults.", "stack.sshd."),
     "httpx": ("agent.alerts.channels.",),

@@ -11,11 +11,26 @@ from pathlib import Path
 import aiomqtt
 
 from agent.simulate.shapes import Message, Mix
-from probes.broker import BrokerLogin, client
+from probes.broker import BrokerLogin
 from probes.tls import verifying_context
 
 RECONNECT_SECONDS = 1.0
 ACK_SECONDS = 10.0
+
+
+def client(login: BrokerLogin, timeout: float = ACK_SECONDS) -> aiomqtt.Client:
+    """An aiomqtt client, not connected yet. MQTT 5, so that a denied publish has a reason code."""
+    return aiomqtt.Client(
+        login.host,
+        login.port,
+        username=login.username,
+        password=login.password,
+        identifier=login.client_id,
+        protocol=aiomqtt.ProtocolVersion.V5,
+        tls_context=login.tls,
+        timeout=timeout,
+        keepalive=30,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +159,7 @@ class _Device:
         await self._pause(random.uniform(0, min(self._interval, 1.0)))
         while not self._done:
             try:
-                async with client(self._login, timeout=ACK_SECONDS) as connected:
+                async with client(self._login) as connected:
                     await self._publish(connected)
             except aiomqtt.MqttError:
                 self._tally.reconnects += 1
