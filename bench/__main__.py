@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import platform
+import signal
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,10 +29,14 @@ def main() -> None:
     )
     parser.add_argument("--no-save", action="store_true", help="print only")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started ends, and its directories go
     wanted = options.what or [*(name for name in MEASUREMENTS if name not in LONG), BUDGETS]
     save = not (options.quick or options.no_save)
-    for name in wanted:
-        print(budgets.table() if name == BUDGETS else _measured(name, options.quick, save))
+    try:
+        for name in wanted:
+            print(budgets.table() if name == BUDGETS else _measured(name, options.quick, save))
+    except KeyboardInterrupt:
+        parser.exit(130, "\nbench: interrupted\n")
 
 
 def _measured(name: str, quick: bool, save: bool) -> str:

@@ -38,6 +38,19 @@ def test_an_hour_is_kept_and_what_is_not_measured_any_more_goes() -> None:
     assert newest(history, "m", -1.0, 10.0) == [({"agent": "a"}, 2, 10.0)]
 
 
+def test_series_come_go_and_come_again_within_a_window() -> None:
+    history = History("a", OWN)
+    history.add(10.0, {("cert.days_left", "ca"): 5.0, ("m", None): 1.0})
+    history.add(20.0, {("m", None): 2.0})
+    history.add(30.0, {("m", None): 4.0, ("cert.days_left", "server"): 7.0, ("cert.days_left", "ca"): 9.0})
+    assert newest(history, "cert.days_left", 0.0, 40.0) == [
+        ({"agent": "a", "certificate": "ca"}, 2, 9.0),
+        ({"agent": "a", "certificate": "server"}, 1, 7.0),
+    ]
+    increases = {s.labels["certificate"]: s.increase for s in history.stats("cert.days_left", 20.0, 30.0)}
+    assert increases["ca"] == 4.0, "from the last value there was, however long ago"
+
+
 def test_a_clock_that_steps_back_begins_anew() -> None:
     history = History("a", OWN)
     history.add(100.0, {("m", None): 1.0})
