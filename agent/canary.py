@@ -87,6 +87,12 @@ class Canary:
             error = f"no row within {self._timeout:.0f} s"
         except StoreError as failure:
             error = f"read back: {failure}"
+        except Exception as failure:  # nobody expected it: the loop logs it in full and begins again
+            self._concluded(began, f"{type(failure).__name__}: {failure}")
+            raise
+        self._concluded(began, error)
+
+    def _concluded(self, began: float, error: str | None) -> None:
         if error != self.health.error:
             log.info("canary arrives again") if error is None else log.error("canary lost", error=error)
         self.health = CanaryHealth(None if error else (time.time() - began) * 1000, time.time(), error)

@@ -108,15 +108,17 @@ def retire_command(
     """
     from agent import retire
     from agent.hardening import running
+    from agent.ingest.spool import SpoolError
 
     settings = _settings(config_file)
     if running(settings.agent.state_dir):
         fail(f"agent {settings.agent.id} is running: systemctl stop iot-agent", USAGE)
+    log.configure("warning", settings.agent.id)
     try:
         count = asyncio.run(retire.retire(settings, seconds, _retiring))
     except ConfigError as error:
         fail(str(error), USAGE)
-    except (retire.NotRetired, StoreError) as error:
+    except (retire.NotRetired, SpoolError, StoreError) as error:
         fail(str(error), FAILED)
     show_progress("")
     typer.echo(f"agent {settings.agent.id} is retired: {count.received} messages of the broker are stored")

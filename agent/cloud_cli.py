@@ -13,11 +13,11 @@ import typer
 from agent import config
 from agent.alert_settings import QUESTIONS, CloudSettings
 from agent.config import ConfigError
+from agent.usage import FAILED, USAGE, fail
 
 if TYPE_CHECKING:
     from probes.azure import Measured
 
-FAILED, USAGE = 1, 2
 BUDGET_SECONDS = 120.0  # after that, no further question is begun
 SHAPELESS = (LookupError, TypeError, ValueError, AttributeError)  # of what somebody else's server sends
 
@@ -35,11 +35,9 @@ def cloud(
     try:
         settings = config.from_process(config_file).cloud
     except ConfigError as error:
-        typer.echo(f"iot-agent: {error}", err=True)
-        raise typer.Exit(USAGE) from None
+        fail(str(error), USAGE)
     if not settings.enabled:
-        typer.echo("iot-agent: cloud.enabled is not set", err=True)
-        raise typer.Exit(USAGE)
+        fail("cloud.enabled is not set", USAGE)
     left_out = {word.strip() for word in without.split(",")} | ({"costs"} if no_costs else set())
     found, errors = ask(settings, left_out)
     if as_json:

@@ -5,13 +5,15 @@ import asyncio.sslproto
 import gc
 
 READ_BYTES = 16 * 1024  # one record of TLS
+READERS = ((asyncio.sslproto, "SSLProtocol"), (asyncio.selector_events, "_SelectorSocketTransport"))
 
 
 def read_little() -> None:
     """Let connections read so much at a time. asyncio's own 256 KiB are taken from the top of the heap for each read
     and cut to what came: whatever is allocated meanwhile stays above, and the heap grows for as long as one looks."""
-    plain = asyncio.selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
-    plain.max_size = asyncio.sslproto.SSLProtocol.max_size = READ_BYTES
+    for module, reader in READERS:
+        if (found := getattr(module, reader, None)) is not None:
+            found.max_size = READ_BYTES
 
 
 def spare_the_collector() -> None:

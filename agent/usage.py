@@ -1,4 +1,4 @@
-"""How commands read what they are given, say how far they are, and fail: one line and an exit code."""
+"""How commands read what they are given, say how far they are, and fail: with an exit code."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ def fail(message: str, code: int) -> NoReturn:
 def show_progress(line: str) -> None:
     """Say on a terminal how far long work is, in place of what was said last; an empty line makes room."""
     if sys.stderr.isatty():
-        typer.echo(f"\r\x1b[K{line}", nl=False, err=True)
+        typer.echo(f"\r\x1b[K{line}\r", nl=False, err=True)  # what comes next begins at the left, too
 
 
 def text_of(path: Path) -> str:

@@ -6,7 +6,6 @@ aiomqtt hides the code of a refused publish; here it is the point.
 import asyncio
 import contextlib
 import itertools
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -15,9 +14,14 @@ import mqtt5
 from probes.broker import BrokerError, BrokerLogin
 
 KEEPALIVE = 30
+CODEC_PANIC = "PanicException"  # of the codec, for a topic that is not UTF-8 (seen in 0.8.0); it cannot be imported
 DENIED = 0x87  # MQTT 5, "Not authorized"
 FAILURE = 0x80  # and above
 REFUSALS = (0x86, DENIED)  # bad user name or password, not authorized
+
+
+class _NotMqtt(Exception):
+    """Bytes that are no packet."""
 
 
 class LoginRefused(BrokerError):
@@ -34,6 +38,7 @@ class MqttClient:
         self._reader = reader
         self._writer = writer
         self._address = address
+        self._why = f"{address} closed the connection"
         self._ids = itertools.cycle(range(1, 65_536))
         self._waiting: dict[object, asyncio.Future[int]] = {}
 
@@ -67,7 +72,7 @@ class MqttClient:
 
     async def _ask(self, key: object, packet: bytes) -> int:
         if self.closed.is_set():
-            raise BrokerError(f"{self._address} closed the connection")
+            raise BrokerError(self._why)
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting[key] = answer
         self._writer.write(packet)
@@ -79,13 +84,18 @@ class MqttClient:
     async def _read(self) -> None:
         """Reads until the connection ends; everyone who waits for an answer then gets BrokerError."""
         tail = b""
-        with contextlib.suppress(OSError, ssl.SSLError):
+        try:
             while data := await self._reader.read(65_536):
                 tail = self._consume(tail + data)
+        except _NotMqtt as error:
+            self._why = f"{self._address} sent what is not MQTT 5: {error}"
+            self.abort()
+        except OSError:  # ssl.SSLError is one
+            pass
         self.closed.set()
         for answer in self._waiting.values():
             if not answer.done():
-                answer.set_exception(BrokerError(f"{self._address} closed the connection"))
+                answer.set_exception(BrokerError(self._why))
 
     def _consume(self, data: bytes) -> bytes:
         while data:
@@ -93,6 +103,10 @@ class MqttClient:
                 packet, size = mqtt5.read(memoryview(data))
             except IndexError:
                 break
+            except BaseException as error:
+                if isinstance(error, ValueError) or type(error).__name__ == CODEC_PANIC:
+                    raise _NotMqtt(str(error)) from None
+                raise
             data = data[size:]
             self._take(packet)
         return data

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import sys
 import tempfile
 import time
@@ -47,8 +48,8 @@ def unit_environment() -> dict[str, str]:
     """What deploy/iot-agent.service sets: the agent is tried and measured with it."""
     prefix = "Environment="
     lines = (DEPLOY / "iot-agent.service").read_text().splitlines()
-    settings = (line.removeprefix(prefix).split("=", 1) for line in lines if line.startswith(prefix))
-    return dict(settings)
+    words = (word for line in lines if line.startswith(prefix) for word in shlex.split(line.removeprefix(prefix)))
+    return dict(word.split("=", 1) for word in words)
 
 
 class LocalStack:

@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from agent.systemd import Notifier
 from stack.broker import password_line
+from stack.certificates import Authority
 from stack.local import LocalAgent, LocalStack, Tenant, short_directory
 from store import agents
 from store.agents import PartState
@@ -241,7 +242,7 @@ def cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(argv, capture_output=True, text=True, env=env, cwd=ROOT, timeout=60)
 
 
-def test_configuration_mistakes_end_with_code_two(tmp_path: Path) -> None:
+def test_configuration_mistakes_end_with_code_two(tmp_path: Path, authority: Authority) -> None:
     done = cli("check-config")
     assert (done.returncode, "mqtt.host: Field required" in done.stderr) == (2, True)
     assert cli("run", "--config", str(tmp_path / "none.toml")).returncode == 2
@@ -255,6 +256,12 @@ def test_configuration_mistakes_end_with_code_two(tmp_path: Path) -> None:
     assert "hunter" not in cli("check-config", "--json", **environment).stdout
     done = cli("run", **environment)
     assert (done.returncode, "mqtt.ca_file: cannot use" in done.stderr) == (2, True), done.stderr
+    (tmp_path / "spool.sqlite").mkdir()
+    environment["IOT_MQTT__CA_FILE"] = str(authority.ca_file)
+    for command in ("run", "retire"):
+        done = cli(command, **environment)
+        assert done.returncode in (1, 2)
+        assert done.stderr.endswith("spool.sqlite: unable to open database file\n"), done.stderr
     environment["IOT_AGENT__STATE_DIR"] = "/proc/nowhere"
     done = cli("run", **environment)
     assert (done.returncode, "agent.state_dir: cannot write to /proc/nowhere" in done.stderr) == (2, True), done.stderr

@@ -64,7 +64,8 @@ def test_an_hour_of_all_metrics_is_small() -> None:
     tracemalloc.start()
     try:
         for at in range(0, 3 * int(KEPT_SECONDS), 5):
-            history.add(float(at), {(name, None): at + 0.5 for name in NAMES})
+            missing = at // 5 % 3  # a canary that fails now and then has no round trip to tell of
+            history.add(float(at), {(name, None): at + 0.5 for name in NAMES[missing:]})
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

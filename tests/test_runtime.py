@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from agent import config, daemon
+from agent.config import ConfigError
 from agent.runtime import READ_BYTES, read_little
 from probes.tls import verifying_context
 from stack.certificates import SERVER_NAME, Authority
@@ -76,6 +78,19 @@ async def _received(contexts: Contexts) -> tuple[int, int]:
         transport.close()
         await ended.wait()
     return receiver.bytes, took
+
+
+async def test_the_agent_sets_it_before_it_connects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for reader in READERS:
+        monkeypatch.setattr(reader, "max_size", reader.max_size)  # put back afterwards
+    (tmp_path / "file").touch()
+    environment = {
+        "IOT_MQTT__HOST": "localhost", "IOT_MQTT__USERNAME": "u", "MQTT_BROKER_PASSWORD": "p",
+        "DATABASE_URL": "postgresql://u:p@127.0.0.1:1/d", "IOT_AGENT__STATE_DIR": str(tmp_path / "file" / "state"),
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="cannot write"):
+        await daemon.serve(config.load(None, environment))
+    assert [reader.max_size for reader in READERS] == [READ_BYTES] * len(READERS)
 
 
 async def test_a_read_takes_little_of_the_heap(contexts: Contexts, monkeypatch: pytest.MonkeyPatch) -> None:

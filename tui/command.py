@@ -131,6 +131,12 @@ def config_of(profile: Profile) -> Path | None:
     return profile.ssh_config.expanduser() if profile.ssh_config else None
 
 
+def show_progress(line: str) -> None:
+    """Say on a terminal how far long work is, in place of what was said last; an empty line makes room."""
+    if sys.stderr.isatty():
+        typer.echo(f"\r\x1b[K{line}\r", nl=False, err=True)
+
+
 def fail(message: str, code: int) -> NoReturn:
     typer.echo(f"iot-console: {message}", err=True)
     raise typer.Exit(code)

@@ -1,7 +1,6 @@
 """`iot-console doctor`: what is well, and whether the hardening holds. For people, scripts and CI."""
 
 import asyncio
-import sys
 import time
 from dataclasses import asdict
 from datetime import UTC, date, datetime
@@ -24,6 +23,7 @@ from tui.command import (
     fail,
     print_json,
     same_console,
+    show_progress,
     way_of,
     with_database,
 )
@@ -131,8 +131,8 @@ def verdicts_of(
     def tell(_: "Verdict") -> None:
         nonlocal done
         done += 1
-        if not quiet and sys.stderr.isatty():
-            typer.echo(f"\r{done} of {len(items)} examined", err=True, nl=done == len(items))
+        if not quiet:
+            show_progress(f"{done} of {len(items)} examined" if done < len(items) else "")
 
     async def work() -> "list[Verdict]":
         async with seated(desk, way, "iot-console doctor"):

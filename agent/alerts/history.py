@@ -4,6 +4,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from alerting.aggregate import Stats, stats_of
 
@@ -13,11 +14,10 @@ KEPT_SECONDS = 3600.0
 Readings = Mapping[tuple[str, str | None], float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class _Layout:
     """Where in a sample each series is: by metric, the value of its own label and the place. Samples share it."""
 
-    keys: tuple[tuple[str, str | None], ...]
     places: Mapping[str, Mapping[str | None, int]]
 
 
@@ -39,7 +39,7 @@ def _layout(keys: tuple[tuple[str, str | None], ...]) -> _Layout:
     places: dict[str, dict[str | None, int]] = {}
     for place, (metric, own) in enumerate(keys):
         places.setdefault(metric, {})[own] = place
-    return _Layout(keys, places)
+    return _Layout(places)
 
 
 def _time(sample: _Sample) -> float:
@@ -53,16 +53,18 @@ class History:
         self._agent_id = agent_id
         self._own_labels = own_labels
         self._kept_seconds = kept_seconds
-        self._layout = _layout(())
+        self._layouts: WeakValueDictionary[tuple[tuple[str, str | None], ...], _Layout] = WeakValueDictionary()
         self._samples: list[_Sample] = []
 
     def add(self, at: float, values: Readings) -> None:
         """at: seconds since 1970. A clock that steps back begins a new history: windows over both mean nothing."""
         if self._samples and at < self._samples[-1].at:
             self._samples.clear()
-        if (keys := tuple(values)) != self._layout.keys:
-            self._layout = _layout(keys)
-        self._samples.append(_Sample(at, self._layout, array("d", values.values())))
+        keys = tuple(values)
+        layout = self._layouts.get(keys)
+        if layout is None:
+            layout = self._layouts[keys] = _layout(keys)
+        self._samples.append(_Sample(at, layout, array("d", values.values())))
         del self._samples[: bisect_left(self._samples, at - self._kept_seconds, key=_time)]
 
     def covers(self, since: float) -> bool:

@@ -18,8 +18,8 @@ RECONNECT_SECONDS = 1.0
 ACK_SECONDS = 10.0
 
 
-def client(login: BrokerLogin, timeout: float = ACK_SECONDS) -> aiomqtt.Client:
-    """An aiomqtt client, not connected yet. MQTT 5, so that a denied publish has a reason code."""
+def client(login: BrokerLogin) -> aiomqtt.Client:
+    """A client that is not connected yet."""
     return aiomqtt.Client(
         login.host,
         login.port,
@@ -28,7 +28,7 @@ def client(login: BrokerLogin, timeout: float = ACK_SECONDS) -> aiomqtt.Client:
         identifier=login.client_id,
         protocol=aiomqtt.ProtocolVersion.V5,
         tls_context=login.tls,
-        timeout=timeout,
+        timeout=ACK_SECONDS,
         keepalive=30,
     )
 
