@@ -25,9 +25,8 @@ class _Layout:
 class _Sample:
     """All that was measured at one time, 8 bytes each: an hour of it as objects would be several megabytes.
 
-    One piece of memory a sample and not one that grows for each series: arrays that grow beside each other move again
-    and again, to behind one another, and leave holes that are too small for any of them. In an hour those came to ten
-    times what was kept.
+    One piece of memory a sample, and not one that grows and moves for each series: what is forgotten leaves just the
+    room that the next sample takes.
     """
 
     at: float
