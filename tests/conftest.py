@@ -1,6 +1,7 @@
 """Real servers for the tests: two PostgreSQL versions, Mosquitto, each in directories and on ports of its own."""
 
 import shutil
+import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,6 +18,12 @@ from store import migrate
 from store.db import Db, connected
 from store.target import parse_target
 from tests.servers import TEMPLATE, Database
+
+
+def pytest_configure() -> None:
+    """A shell that starts us in the background has us ignore Ctrl-C, and so everything that we start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -93,8 +93,8 @@ def test_an_interrupted_demo_leaves_nothing_running(signum: signal.Signals) -> N
         children = psutil.Process(process.pid).children(recursive=True)
         assert {"mosquitto", "postgres"} <= {child.name() for child in children}
         os.kill(process.pid, signum)
-        process.communicate(timeout=90)  # a child that does not end within 20 s is killed, one after the other
-    _, alive = psutil.wait_procs(children, timeout=60)
+        process.communicate(timeout=30)
+    _, alive = psutil.wait_procs(children, timeout=30)
     assert alive == []
     if signum != signal.SIGKILL:
         assert process.returncode == 130
