@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import json
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
+from agent.alerts.book import FILE
 from stack.local import LocalAgent, LocalStack, Tenant, short_directory
 from stack.sink import Sink
 from store.db import Db, connected
@@ -177,6 +179,8 @@ async def test_the_database_is_what_fails(scene: Scene) -> None:
     await asyncio.sleep(3)
     await asyncio.to_thread(stack.cluster.stop)
     await scene.until(lambda: bool(sink.said("DatabaseUnavailable", "firing")), "told directly")
+    book = agent.state_dir / FILE  # a crash before it is written down there would tell it again
+    await scene.until(lambda: bool(json.loads(book.read_text())["sent"]), "that it was told is kept")
     agent.process.kill()
     agent.start()
     await scene.until(
