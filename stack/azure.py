@@ -33,11 +33,8 @@ class FakeAzure:
         self.faults: dict[str, int | float] = {}
         self.requests: list[str] = []
         directory.mkdir(parents=True, exist_ok=True)
-        authority.issue(directory)
         self.ca_file = authority.ca_file
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(directory / "server.crt", directory / "server.key")
-        self._api = _serve(self, tls)
+        self._api = _serve(self, authority.server_context(directory))
         self._identity = _serve(self, None)  # the machine's metadata service speaks plain HTTP
 
     @property

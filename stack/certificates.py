@@ -1,5 +1,6 @@
 """A private CA and server certificates, made anew for each stack."""
 
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,3 +27,10 @@ class Authority:
         (directory / "server.crt").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
         issued.private_key_pem.write_to_path(str(directory / "server.key"))
         (directory / "server.key").chmod(0o600)
+
+    def server_context(self, directory: Path, *names: str) -> ssl.SSLContext:
+        """Of a server with a certificate that issue() writes."""
+        self.issue(directory, *names)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(directory / "server.crt", directory / "server.key")
+        return context

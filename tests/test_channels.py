@@ -1,6 +1,5 @@
 """Mail and webhooks against real servers: delivered once, verified, and clear when it fails."""
 
-import ssl
 from collections.abc import Iterator
 from email import message_from_bytes
 from email.message import Message
@@ -33,9 +32,7 @@ class Mailbox:
 
 @pytest.fixture
 def smtp(tmp_path: Path, authority: Authority) -> Iterator[tuple[Mailbox, int]]:
-    authority.issue(tmp_path)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    tls = authority.server_context(tmp_path)
     mailbox = Mailbox()
     port = free_port()
     controller = Controller(mailbox, hostname="127.0.0.1", port=port, tls_context=tls, require_starttls=True)

@@ -30,9 +30,7 @@ ANSWERS = {
 @asynccontextmanager
 async def impostor(authority: Authority, directory: Path, answer: bytes) -> AsyncIterator[int]:
     """Says the same to everybody; gives its port."""
-    authority.issue(directory)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(directory / "server.crt", directory / "server.key")
+    context = authority.server_context(directory)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):

@@ -34,15 +34,19 @@ class Receiver(asyncio.Protocol):
         self.came.set()
 
 
+@pytest.fixture
+def usual_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test sets is put back afterwards."""
+    for reader in READERS:
+        monkeypatch.setattr(reader, "max_size", reader.max_size)
+
+
 @pytest.fixture(params=["plain", "TLS"])
 def contexts(request: pytest.FixtureRequest, authority: Authority, tmp_path: Path) -> Contexts:
     """Of the server and of the client."""
     if request.param == "plain":
         return None, None
-    authority.issue(tmp_path)
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
-    return server, verifying_context(authority.ca_file, SERVER_NAME)
+    return authority.server_context(tmp_path), verifying_context(authority.ca_file, SERVER_NAME)
 
 
 async def _received(contexts: Contexts) -> tuple[int, int]:
@@ -80,9 +84,8 @@ async def _received(contexts: Contexts) -> tuple[int, int]:
     return receiver.bytes, took
 
 
-async def test_the_agent_sets_it_before_it_connects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for reader in READERS:
-        monkeypatch.setattr(reader, "max_size", reader.max_size)  # put back afterwards
+@pytest.mark.usefixtures("usual_reads")
+async def test_the_agent_sets_it_before_it_connects(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     environment = {
         "IOT_MQTT__HOST": "localhost", "IOT_MQTT__USERNAME": "u", "MQTT_BROKER_PASSWORD": "p",
@@ -93,9 +96,8 @@ async def test_the_agent_sets_it_before_it_connects(tmp_path: Path, monkeypatch:
     assert [reader.max_size for reader in READERS] == [READ_BYTES] * len(READERS)
 
 
-async def test_a_read_takes_little_of_the_heap(contexts: Contexts, monkeypatch: pytest.MonkeyPatch) -> None:
-    for reader in READERS:
-        monkeypatch.setattr(reader, "max_size", reader.max_size)  # put back afterwards
+@pytest.mark.usefixtures("usual_reads")
+async def test_a_read_takes_little_of_the_heap(contexts: Contexts) -> None:
     tracemalloc.start()
     try:
         _, usual = await _received(contexts)
