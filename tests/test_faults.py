@@ -242,7 +242,8 @@ async def test_stopping_under_load_leaves_nothing_unsettled(stack: LocalStack) -
     trial = Trial(stack, long(40, 9))
     await trial.start()
     for _ in range(long(10, 2)):
-        await asyncio.sleep(2)
+        await trial.agent.ready()  # before that it has nothing, and hears SIGTERM as any program does
+        await asyncio.sleep(1)
         assert await asyncio.to_thread(trial.agent.stop) == 0
         last = trial.agent.events()[-1]
         assert last["event"] == "agent stopped"
