@@ -13,17 +13,8 @@ HIDDEN = "[hidden]"
 SHORTEST = 6  # a shorter value would take half of a text with it
 MOST = 8 * 1024
 CUT = "[… cut …]\n"
-KEYED = re.compile(  # the name stays, the value goes: a quoted one up to its closing quote
-    r"""(?ix)
-    ( [\w-]*(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key)["']?\s*[=:]\s*
-      | --(?:pass(?:word|wd)?|token|secret)[ \t]+ )
-    (?!\[hidden\])
-    ( "(?:[^"\\\n]|\\.)+" | '[^'\n]+' | [^\s"'&;]{4,} )"""
-)
 SHAPES = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
-    re.compile(r"(?<=://)[^\s/@:]*:[^\s@]+(?=@)"),  # user and password of a URL
-    re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+"),  # JSON web token
     re.compile(r"\$[0-9a-z]{1,2}\$[^\s:\"']{16,}"),  # crypt and Mosquitto hashes
     re.compile(r"SCRAM-SHA-256\$\S+"),
     re.compile(r"(?<=[?&]sig=)[^\s&\"']+"),
@@ -31,6 +22,19 @@ SHAPES = (
     re.compile(r"(?<=SharedAccessKey=)[^\s;\"']+"),
     re.compile(r"(?i)(?<=bearer )[\w.~+/-]{12,}=*"),
     re.compile(r"(?i)(?<=basic )[A-Za-z0-9+/]{8,}=*"),
+)
+# What stands in group 1 stays. Each begins where a word does and tries the first place that fits, no other: were a long
+# word read again from each of its letters, a page of output would take minutes (tests/test_redact.py).
+BEHIND = (
+    re.compile(r"(?<![^\s@])(?>([^\s@]*?://)(?=[^\s/@:]*:[^\s@]))[^\s@]++(?=@)"),  # user and password of a URL
+    re.compile(r"(?<![\w-])(?>([\w-]*?)\b(?=eyJ))[\w-]{11,}+\.[\w-]+\.[\w-]+"),  # JSON web token
+    re.compile(  # a value with a name: a quoted one goes up to its closing quote
+        r"""(?ix)
+        ( (?<![\w-])[\w-]*(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key)["']?\s*[=:]\s*
+          | --(?:pass(?:word|wd)?|token|secret)[ \t]+ )
+        (?!\[hidden\])
+        ( "(?:[^"\\\n]|\\.)+" | '[^'\n]+' | [^\s"'&;]{4,} )"""
+    ),
 )
 
 
@@ -67,7 +71,9 @@ class Redactor:
             text = self._pattern.sub(HIDDEN, text)
         for shape in SHAPES:
             text = shape.sub(HIDDEN, text)
-        return KEYED.sub(rf"\1{HIDDEN}", text)
+        for shape in BEHIND:
+            text = shape.sub(rf"\1{HIDDEN}", text)
+        return text
 
     def tail(self, text: str, most: int = MOST) -> str:
         """Redacted first and cut then, so that no half of a secret stays."""

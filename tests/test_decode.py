@@ -162,3 +162,11 @@ def test_device_seconds_reads_each_unit_once() -> None:
 def test_the_window_follows_the_limits() -> None:
     wide = Limits(max_past=30 * DAY)
     assert row({"ts": NOW - 8 * DAY}, limits=wide).ts == NOW - 8 * DAY
+
+
+def test_digits_are_read_once() -> None:
+    """Hundreds of runs of digits, each just short enough: looked at from each digit, they would take minutes."""
+    row(["1" * 15_999] * 1000, limits=replace(LIMITS, max_payload=2**25))
+    refused = take(json.dumps("1" * 16_000).encode())
+    assert isinstance(refused, Refusal)
+    assert refused.reason is Reason.NUMBER

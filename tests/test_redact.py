@@ -69,3 +69,10 @@ def test_a_cut_leaves_no_half_of_a_secret() -> None:
     tail = redact.tail(text, 100)
     assert tail.startswith(CUT)
     assert SECRET[-5:] not in tail
+
+
+@pytest.mark.parametrize("part", ["ü", "-", "pass", "token-", "://a:", "://a.", "eyJ-", "a.", "'", "="])
+def test_a_long_text_is_read_once(part: str) -> None:
+    """Where a pattern begins again at each letter, this goes on for hours: the same text must come out, and soon."""
+    text = part * (2**20 // len(part))
+    assert redact(text) == text

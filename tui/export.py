@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 
+from probes.redact import HIDDEN, Redactor
 from tui.filter import Value
 
-SECRET = re.compile(
+SHAPED = Redactor()
+SECRET = re.compile(  # a report leaves the house: words go that evidence keeps
     r"(?i)(?P<key>pass(word|wd)?|secret|token|api[-_]?key|authorization|bearer)(?P<between>[\"']?\s*[:=]\s*[\"']?|\s+)[^\s,;\"'}]+"
 )
-URL_SECRET = re.compile(r"(?P<before>\b[a-z][a-z0-9+.-]*://[^\s:/@]+:)[^\s@]+(?=@)")
-VERIFIER = re.compile(r"SCRAM-SHA-256\$\S+|\$7\$\S+")
-HIDDEN = "[hidden]"
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Value]], about: str, at: float) -> None:
@@ -40,10 +39,8 @@ def harmless(value: Value) -> Value:
 
 
 def redacted(text: str) -> str:
-    """Without what looks like a password, token or hash, and without the passwords of URLs."""
-    text = URL_SECRET.sub(lambda match: match["before"] + HIDDEN, text)
-    text = VERIFIER.sub(HIDDEN, text)
-    return SECRET.sub(lambda match: f"{match['key']}{match['between']}{HIDDEN}", text)
+    """Without what looks like a password, token or hash, and without the logins of URLs."""
+    return SECRET.sub(lambda match: f"{match['key']}{match['between']}{HIDDEN}", SHAPED(text))
 
 
 def file_name(pane: str, at: float, suffix: str) -> str:
