@@ -1,12 +1,14 @@
 """A private Mosquitto with the configuration that deploy/ ships: TLS, password file, ACL."""
 
 import json
+import random
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -18,6 +20,7 @@ from store.mosquitto import SALT_BYTES, password_hash
 
 DEPLOY = shipped("deploy")
 START_SECONDS = 15.0
+SERVER_PORTS = range(10_000, 32_768)  # Linux gives those from 32 768 on to connections
 INGEST_USER = "_ingest"
 CANARY_USER = "platform/devices/canary"
 PLUGIN = "/usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so"
@@ -30,12 +33,13 @@ NOBODY = {
 
 
 def free_port() -> int:
-    """A loopback TCP port that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    assert isinstance(port, int)
-    return port
+    """A loopback TCP port that was free a moment ago, and that the system gives to no connection: it is still free for
+    a server of ours that comes back after half a minute."""
+    for port in random.sample(SERVER_PORTS, 100):
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise StackError(f"no free port of 127.0.0.1 from {SERVER_PORTS.start} to {SERVER_PORTS.stop - 1}")
 
 
 def others_ports() -> set[int]:

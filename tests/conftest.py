@@ -19,11 +19,21 @@ from store.db import Db, connected
 from store.target import parse_target
 from tests.servers import TEMPLATE, Database
 
+LONGEST = (
+    "test_faults", "test_setup", "test_runbook_drills", "test_drills", "test_alerts_agent", "test_hardening",
+    "test_console", "test_agent", "test_cloud", "test_pictures", "test_creds", "test_creds_agent", "test_twins",
+)  # fmt: skip
+
 
 def pytest_configure() -> None:
     """A shell that starts us in the background has us ignore Ctrl-C, and so everything that we start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, so that no worker is left with one of them at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
