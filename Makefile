@@ -13,7 +13,7 @@ demo: venv
 
 test: venv
 	@scripts/system-packages tests
-	@.venv/bin/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@.venv/bin/python -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint test
 
