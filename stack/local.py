@@ -249,8 +249,8 @@ def to_toml(settings: dict[str, dict[str, object]]) -> str:
     )
 
 
-def short_directory(name: str) -> Path:
+def short_directory(name: str, parent: str = "/tmp") -> Path:
     """A private directory whose path leaves room for a socket's name."""
-    path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir="/tmp"))
+    path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
     path.chmod(0o755)
     return path

@@ -1,5 +1,6 @@
 """Real servers for the tests: two PostgreSQL versions, Mosquitto, each in directories and on ports of its own."""
 
+import os
 import shutil
 import signal
 import uuid
@@ -19,6 +20,7 @@ from store.db import Db, connected
 from store.target import parse_target
 from tests.servers import TEMPLATE, Database
 
+IN_MEMORY = "/dev/shm"
 LONGEST = (
     "test_faults", "test_setup", "test_runbook_drills", "test_drills", "test_alerts_agent", "test_hardening",
     "test_console", "test_agent", "test_cloud", "test_pictures", "test_creds", "test_creds_agent", "test_twins",
@@ -36,16 +38,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
+def _roomy(place: str) -> bool:
+    """Whether the clusters of all workers fit in there: each test makes a database and drops it, a thousand files."""
+    return Path(place).is_dir() and os.access(place, os.W_OK) and shutil.disk_usage(place).free > 8 * 2**30
+
+
 @pytest.fixture(scope="session")
 def short_dir() -> Iterator[Path]:
-    path = short_directory("iot-test")
+    path = short_directory("iot-test", IN_MEMORY if _roomy(IN_MEMORY) else "/tmp")
     yield path
     shutil.rmtree(path, ignore_errors=True)
 
 
 async def _cluster(directory: Path, binaries: Path) -> AsyncIterator[Cluster]:
     """A cluster with one migrated database, from which the tests' databases are copied."""
-    cluster = Cluster(directory, binaries, {"fsync": "off"})
+    cluster = Cluster(directory, binaries, {"fsync": "off", "max_wal_size": "256MB"})
     await cluster.start()
     await cluster.create_database(TEMPLATE)
     async with connected(parse_target(cluster.owner_url(TEMPLATE)), "test", 3) as db:

@@ -224,6 +224,8 @@ async def test_rules_change_while_it_runs(scene: Scene) -> None:
     await scene.until(
         lambda: any(e.get("event", "").startswith("the rules' file cannot") for e in _texts(agent)), "said"
     )
+    read = next(event["path"] for event in _texts(agent) if event["event"] == "rules loaded")
+    assert read == str(scene.rules)
     assert await asyncio.to_thread(_part, agent) == 0.0
     scene.rules.write_text(RULES.replace("== 0, for: 2s, keep", ">= 0, keep"))  # always true
     await scene.until(lambda: bool(scene.sink.said("MqttDown", "firing")), "the new rule fires")

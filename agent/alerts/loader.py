@@ -48,7 +48,8 @@ class Loader:
 
     def read_file(self) -> bool:
         """Take over the file if it changed; True when other rules are in force now."""
-        text, problem = self._read()
+        path = self._path if self._path.exists() else self._shipped
+        text, problem = _read(path)
         if text == self._text and problem is None:
             return False
         first = self._text is None
@@ -58,22 +59,15 @@ class Loader:
                 found = rules.load(text)
                 self._keep(text)
                 self.in_force = replace(self.in_force, file=found, error=None)
-                log.info("rules loaded", path=str(self._path), rules=len(found.rules), templates=len(found.templates))
+                log.info("rules loaded", path=str(path), rules=len(found.rules), templates=len(found.templates))
                 self._tenants_mark = None  # templates and defaults may be others
                 return True
             except DocumentError as error:
                 problem = str(error)
         if problem != self.in_force.error:
-            log.error("the rules' file cannot be used; the last good rules stay", path=str(self._path), error=problem)
+            log.error("the rules' file cannot be used; the last good rules stay", path=str(path), error=problem)
         self.in_force = replace(self.in_force, error=problem)
         return self._fall_back() if first or not self.in_force.file.rules else False
-
-    def _read(self) -> tuple[str | None, str | None]:
-        path = self._path if self._path.exists() else self._shipped
-        try:
-            return path.read_text(), None
-        except (OSError, UnicodeDecodeError) as error:
-            return None, f"{path}: {error}"
 
     def _keep(self, text: str) -> None:
         try:
@@ -161,3 +155,11 @@ def body_of(rule: Rule) -> dict[str, Any]:
         "labels": dict(rule.labels),
         "annotations": dict(rule.annotations),
     }
+
+
+def _read(path: Path) -> tuple[str | None, str | None]:
+    """Its text, or why there is none."""
+    try:
+        return path.read_text(), None
+    except (OSError, UnicodeDecodeError) as error:
+        return None, f"{path}: {error}"
