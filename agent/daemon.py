@@ -29,7 +29,6 @@ from agent.looks import Looks
 from agent.readings import readings
 from agent.report import Observed, Spooled
 from agent.requests import Requests
-from agent.runtime import read_little, spare_the_collector
 from agent.supervise import ended, supervise
 from agent.systemd import Notifier
 from agent.upkeep import Upkeep
@@ -38,6 +37,7 @@ from probes.host import Host
 from probes.redact import Redactor
 from store.db import Db, connected
 from store.errors import Misconfigured
+from store.runtime import read_little, spare_the_collector
 
 log = structlog.get_logger()
 VERSION = version("iot-console")

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 Path = tuple[str | int, ...]
+DEEPEST, MOST_PARTS = 64, 100_000  # no document of ours comes near; without a limit, a few lines of aliases never end
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Document:
         return Mistake(self.spans[path][0] + 1, self.columns[path] + 1, message)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # in C: four times as fast
     """Scalars of YAML 1.2's core schema."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
@@ -66,8 +67,9 @@ for tag, pattern, first in (
 
 def load(text: str) -> Document:
     """Parse one document. Raises DocumentError."""
-    loader = _Loader(text)
     try:
+        _refuse_depth(text)
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return Document(text, None, {(): (0, 0)}, {(): 0})
@@ -84,8 +86,8 @@ def load(text: str) -> Document:
         raise DocumentError([Mistake(line, column, f"no YAML: {error.problem or error.context}")]) from error
     except yaml.YAMLError as error:
         raise DocumentError([Mistake(1, 1, f"no YAML: {error}")]) from error
-    finally:
-        loader.dispose()
+    except UnicodeEncodeError as error:
+        raise DocumentError([Mistake(1, 1, f"no YAML: {error.reason}")]) from error
 
 
 def dump(data: object) -> str:
@@ -93,11 +95,33 @@ def dump(data: object) -> str:
     return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100))
 
 
+def _refuse_depth(text: str) -> None:
+    """Before nodes are made, one inside of the other: in C, too many of them end the process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEEPEST:
+                raise _too_deep(event)
+
+
+def _too_deep(found: yaml.Event | yaml.Node) -> DocumentError:
+    line, column = (found.start_mark.line, found.start_mark.column) if found.start_mark is not None else (0, 0)
+    return DocumentError([Mistake(line + 1, column + 1, f"nested more than {DEEPEST} levels")])
+
+
 def _walk(
     node: yaml.Node, path: Path, spans: dict[Path, tuple[int, int]], columns: dict[Path, int], mistakes: list[Mistake]
-) -> None:
-    spans[path] = (node.start_mark.line, _end(node))
+) -> int:
+    """Notes where a node and all inside of it stand; returns the line behind its last one."""
+    if len(path) > DEEPEST:  # an alias that stands for itself
+        raise _too_deep(node)
+    if len(spans) > MOST_PARTS:
+        raise DocumentError([Mistake(1, 1, f"more than {MOST_PARTS} parts, with what aliases stand for")])
     columns[path] = node.start_mark.column
+    ends = []
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -105,20 +129,17 @@ def _walk(
             if name in seen:
                 mistakes.append(Mistake(key.start_mark.line + 1, key.start_mark.column + 1, f"{name} is given twice"))
             seen.add(name)
-            _walk(value, (*path, name), spans, columns, mistakes)
-            spans[(*path, name)] = (key.start_mark.line, _end(value))
+            ends += [_end(key), _walk(value, (*path, name), spans, columns, mistakes)]
+            spans[(*path, name)] = (key.start_mark.line, ends[-1])
             columns[(*path, name)] = key.start_mark.column
     elif isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _walk(item, (*path, index), spans, columns, mistakes)
+        ends = [_walk(item, (*path, index), spans, columns, mistakes) for index, item in enumerate(node.value)]
+    end = max(ends) if ends and not getattr(node, "flow_style", False) else _end(node)
+    spans[path] = (node.start_mark.line, end)
+    return end
 
 
 def _end(node: yaml.Node) -> int:
-    """The line behind a node's last one; PyYAML ends a block at the next token, beyond comments and blank lines."""
-    children = [child for pair in node.value for child in (pair if isinstance(pair, tuple) else (pair,))] if isinstance(
-        node, yaml.CollectionNode
-    ) else []  # fmt: skip
-    if children and not getattr(node, "flow_style", False):
-        return max(_end(child) for child in children)
+    """By its mark: right but for a block, which PyYAML ends at the next token, beyond comments and blank lines."""
     mark = node.end_mark
     return mark.line if mark.column == 0 and mark.line > node.start_mark.line else mark.line + 1

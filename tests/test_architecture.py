@@ -75,6 +75,7 @@ GATES = {
         "agent.usage.",
         "agent.simulate_cli.",
         "tui.cli.",
+        "tui.commands.",
         "tui.command.",
         "tui.alert_commands.",
         "tui.device_commands.",

@@ -269,3 +269,22 @@ def test_cases_from_the_command_line(tmp_path: Path) -> None:
     assert [json.loads(line)["notifications"] for line in lines] == [[{"t": 0, "kind": "firing"}]] * 2
     file.write_text("[]")
     assert command("run-cases", str(file)).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 100_000 + "]" * 100_000, "nested more than 64 levels"),
+        ("&a\n- *a", "nested more than 64 levels"),
+        ("&a {b: *a}", "nested more than 64 levels"),
+        (
+            "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n}\n" + f"- *a{n - 1}\n" * 9 for n in range(1, 30)),
+            "more than 100000 parts",
+        ),
+        ("a: \ud800", "surrogates not allowed"),
+    ],
+)
+def test_a_text_that_would_never_end_is_refused(text: str, words: str) -> None:
+    """A text that nests too deeply would end the process, and few lines of aliases stand for more than there is room."""
+    with pytest.raises(DocumentError, match=words):
+        document.load(text)

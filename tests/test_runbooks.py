@@ -203,3 +203,14 @@ def test_the_shipped_ones_are_well_and_the_command_says_so(tmp_path: Path) -> No
 def test_the_schema_knows_every_kind() -> None:
     kinds = set(json_schema()["discriminator"]["mapping"])
     assert kinds == {"instruct", "check", "command", "rollback", "decide", "wait", "handoff", "note"}
+
+
+def test_a_runbook_that_changed_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "broker-down.md"
+    path.write_text((library.directory() / path.name).read_text())
+    (before,) = library.runbooks(tmp_path)
+    assert library.runbooks(tmp_path) == [before]
+    path.write_text(path.read_text().replace(f"title: {before.title}", "title: Another"))
+    assert library.runbooks(tmp_path)[0].title == "Another"
+    path.write_text("no runbook")
+    assert library.runbooks(tmp_path)[0].error

@@ -12,9 +12,9 @@ import pytest
 
 from agent import config, daemon
 from agent.config import ConfigError
-from agent.runtime import READ_BYTES, read_little
 from probes.tls import verifying_context
 from stack.certificates import SERVER_NAME, Authority
+from store.runtime import READ_BYTES, read_little
 
 MANY = b"x" * 1_000_000
 READERS = (asyncio.sslproto.SSLProtocol, asyncio.selector_events._SelectorSocketTransport)  # type: ignore[attr-defined]

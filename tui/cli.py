@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 
 from store.db import Db
 from store.errors import StoreError
+from store.runtime import read_little, spared
 from tui import profile as profiles
 from tui import status as status_twin
 from tui.command import USAGE, Chosen, UrlFile, chosen, fail, way_of, with_database
@@ -22,7 +24,9 @@ from tui.tunnel import TunnelError
 from tui.view import Snapshot
 
 RATE_SECONDS = 2.0
+KEY_SECONDS = 0.0005  # the thread that reads keys waits so long for its turn, several times a key
 NOT_WELL = 1
+COMPLETING = "_IOT_CONSOLE_COMPLETE"  # the shell asks what may come next
 
 app = typer.Typer(
     name="iot-console",
@@ -33,8 +37,21 @@ app = typer.Typer(
 )
 
 
-def main() -> None:
-    app()
+def only_screen(words: Sequence[str]) -> bool:
+    """Whether nothing but options of the screen was said. What is not known here is for the commands to judge."""
+    if COMPLETING in os.environ:
+        return False
+    options = {
+        name: option for option in typer.main.get_command(app).params for name in (*option.opts, *option.secondary_opts)
+    }
+    left = iter(words)
+    for word in left:
+        name, _, value = word.partition("=")
+        if name not in options:
+            return False
+        if not (value or getattr(options[name], "is_flag", False)):
+            next(left, None)
+    return True
 
 
 def _version(wanted: bool) -> None:
@@ -85,8 +102,11 @@ def _screen(wanted: Chosen, look: Look) -> str | None:
         fail("this is not a terminal; `iot-console status` prints the same as text", USAGE)
     if os.environ.get("NO_COLOR"):
         os.environ.setdefault("TEXTUAL_THEME", "ansi-dark")  # read when textual is imported; later is too late
-    from tui.app import Console  # slow to import, and not needed by the other commands
+    with spared():
+        from tui.app import Console  # slow to import, and not needed by the other commands
 
+    read_little()  # so that a key is answered while ten thousand devices come in
+    sys.setswitchinterval(KEY_SECONDS)
     return Console(way, options).run(mouse=look.mouse)
 
 
@@ -120,32 +140,3 @@ async def _ask(db: Db) -> Snapshot:
     await feed.ask()
     await asyncio.sleep(RATE_SECONDS)
     return await feed.ask()
-
-
-# registered last, so that help lists them last
-from tui import (  # noqa: E402
-    alert_commands,
-    credential_commands,
-    dead_letter_commands,
-    device_commands,
-    doctor_command,
-    other_commands,
-    rule_commands,
-    runbook_commands,
-    smoke_command,
-    user_commands,
-)
-
-app.command("doctor")(doctor_command.doctor)
-app.command("smoke")(smoke_command.smoke)
-app.command("devices")(device_commands.devices)
-app.add_typer(device_commands.app, name="device")
-app.add_typer(credential_commands.app, name="credentials")
-app.add_typer(alert_commands.app, name="alerts")
-app.add_typer(dead_letter_commands.app, name="dead-letters")
-app.add_typer(runbook_commands.app, name="runbooks")
-app.add_typer(rule_commands.app, name="rules")
-app.add_typer(user_commands.app, name="users")
-app.command("keys")(other_commands.keys)
-app.command("profiles")(other_commands.list_profiles)
-app.command("login")(other_commands.login)

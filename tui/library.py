@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 
 from probes.shipped import shipped
@@ -29,11 +30,21 @@ def directory() -> Path:
 
 
 def runbooks(folder: Path) -> list[Runbook]:
-    """All of a directory, by id. A file that cannot be used is among them, with the reason."""
-    return [_shown(path) for path in sorted(folder.glob("*.md"))]
+    """All of a directory, by id; only what changed is read. A file that cannot be used has an error."""
+    return [_shown(path, _changed(path)) for path in sorted(folder.glob("*.md"))]
 
 
-def _shown(path: Path) -> Runbook:
+def _changed(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+    except OSError:  # reading it says why
+        return (0, 0, 0)
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size
+
+
+@lru_cache(maxsize=256)
+def _shown(path: Path, _: tuple[int, int, int]) -> Runbook:
+    """As it was when it changed last."""
     try:
         found = read(path)
     except RunbookError as error:

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from store.db import Db
+from store.runtime import spared
 from tui.actions import PANES
 from tui.options import Options
 from tui.panes.pane import Pane
@@ -26,9 +27,11 @@ class Panes(dict[str, Pane]):
         return pane
 
     async def warm(self) -> None:
-        """Import the rest behind the first picture, so that nobody waits for it later."""
-        for name in PANES:
-            await asyncio.to_thread(import_module, f"tui.panes.{name}")
+        """Import the rest behind the first picture, and read the runbooks, so that nobody waits for it later."""
+        with spared():
+            for name in PANES:
+                await asyncio.to_thread(import_module, f"tui.panes.{name}")
+            await asyncio.to_thread(self._options.runbooks)
 
     def _desk(self) -> Any:
         """Where runs are conducted from."""

@@ -15,6 +15,7 @@ FENCE = "---"
 HEADING = re.compile(r"(?P<title>.*?)\s*\{#(?P<id>[a-z0-9][a-z0-9-]*)\}\s*")
 NUMBER = re.compile(r"^\d+\.\s+")
 STEP_FENCE = "yaml step"
+BLOCKS = MarkdownIt("commonmark").disable("inline")  # what stands within a line is not looked at
 
 
 class RunbookError(Exception):
@@ -85,7 +86,7 @@ def _front(text: str, mistakes: list[str]) -> Front | None:
 
 def _steps(body: list[str], offset: int, mistakes: list[str]) -> tuple[str, list[Step]]:
     """Sections from one second-level heading to the next."""
-    tokens = MarkdownIt("commonmark").parse("\n".join(body))
+    tokens = BLOCKS.parse("\n".join(body))
     heads = [(i, token) for i, token in enumerate(tokens) if token.type == "heading_open" and token.tag == "h2"]
     starts = [token.map[0] for _, token in heads if token.map is not None]
     intro = "\n".join(body[: starts[0]] if starts else body).strip()
