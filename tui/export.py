@@ -16,6 +16,7 @@ SHAPED = Redactor()
 SECRET = re.compile(  # a report leaves the house: words go that evidence keeps
     r"(?i)(?P<key>pass(word|wd)?|secret|token|api[-_]?key|authorization|bearer)(?P<between>[\"']?\s*[:=]\s*[\"']?|\s+)[^\s,;\"'}]+"
 )
+VERIFIER = re.compile(r"\$7\$\S+")  # all up to the next blank, however short
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Value]], about: str, at: float) -> None:
@@ -40,7 +41,8 @@ def harmless(value: Value) -> Value:
 
 def redacted(text: str) -> str:
     """Without what looks like a password, token or hash, and without the logins of URLs."""
-    return SECRET.sub(lambda match: f"{match['key']}{match['between']}{HIDDEN}", SHAPED(text))
+    text = VERIFIER.sub(HIDDEN, SHAPED(text))
+    return SECRET.sub(lambda match: f"{match['key']}{match['between']}{HIDDEN}", text)
 
 
 def file_name(pane: str, at: float, suffix: str) -> str:

@@ -23,9 +23,8 @@ LONGEST_NUMBER = 16_000  # digits
 ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 # What numeric cannot hold and a double reads as 0: PostgreSQL has at most 16 383 digits behind the point.
 TINY_NUMBER = re.compile(r"[0-9.][eE]-0*[1-9][0-9]{3}")
-LONG_NUMBER = re.compile(
-    r"(?<![0-9])[0-9]{16000}"
-)  # from the first digit only: a device could keep us busy for seconds
+# From a run's first digit only: tried from each, runs that are just short enough would cost seconds a message.
+LONG_NUMBER = re.compile(r"(?<![0-9])[0-9]{16000}")
 # Seconds, milli-, micro- and nanoseconds since 1970 differ by a factor of 1000: each fits one range only.
 EPOCH_UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (1e20, 1e9))
 
