@@ -17,6 +17,7 @@ import pytest_asyncio
 from agent.alerts.book import FILE
 from stack.local import LocalAgent, LocalStack, Tenant, short_directory
 from stack.sink import Sink
+from store import agents
 from store.db import Db, connected
 from store.target import parse_target
 
@@ -205,6 +206,9 @@ async def test_another_agent_says_when_one_is_gone(scene: Scene) -> None:
         agent.start()
     for agent in (first, second):
         await agent.ready()
+    async with asyncio.timeout(30):  # nobody is missed who never reported
+        while len(await agents.all_agents(scene.owner)) < 2:
+            await asyncio.sleep(0.05)
     second.process.send(signal.SIGSTOP)
     await scene.until(lambda: bool(scene.sink.said("AgentSilent", "firing")), "agent-2 is missed", 90)
     [message] = scene.sink.said("AgentSilent", "firing")
